@@ -1,0 +1,111 @@
+# ctshim: `make help` lists the targets.
+# Knobs: V=1 (show commands), SANITIZE=address,undefined (builds into build-address-undefined/), PREFIX, DESTDIR, BUILD.
+
+CC ?= gcc
+PREFIX ?= /usr/local
+comma := ,
+BUILD ?= build$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
+VERSION := 0.1.0
+
+ifeq ($(V),)
+Q := @
+say = @printf '  %-4s %s\n' $(1) $(2)
+else
+say = @:
+endif
+
+WARN := -Wall -Wextra -Wshadow -Wconversion -Werror -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2
+CFLAGS ?= -O2 -g
+HARDEN := -fstack-protector-strong -U_FORTIFY_SOURCE
+ALL_CFLAGS := -std=gnu11 $(CFLAGS) $(WARN) $(HARDEN) -fPIC -fvisibility=hidden -ffile-prefix-map=$(CURDIR)=. \
+	-pthread -D_GNU_SOURCE -DCT_VERSION='"$(VERSION)"' -DCT_LIBDIR='"$(PREFIX)/lib"' -Ilib -MMD -MP
+LINK := -pthread -Wl,-z,relro,-z,now,-z,noexecstack
+ifneq ($(SANITIZE),)
+ALL_CFLAGS += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+LINK += -fsanitize=$(SANITIZE)
+endif
+
+objs = $(patsubst %.c,$(BUILD)/obj/%.o,$(sort $(wildcard $(1)/*.c)))
+LIB_OBJS := $(call objs,lib)
+SHIM_OBJS := $(call objs,shim)
+AGENT_OBJS := $(call objs,agent)
+CLI_OBJS := $(call objs,cli)
+UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/*.c)))
+PROBES := $(patsubst tests/probes/%.c,$(BUILD)/probes/%,$(sort $(wildcard tests/probes/*.c)))
+
+.PHONY: all help install uninstall test test-clients unit check clean tools
+all: $(BUILD)/libctshim.so $(BUILD)/ct $(BUILD)/ct-agent
+
+help:
+	@echo 'make               build/libctshim.so build/ct build/ct-agent'
+	@echo 'make install       to PREFIX ($(PREFIX)), below DESTDIR; runs ldconfig where DESTDIR is empty'
+	@echo 'make uninstall     removes what install put there'
+	@echo 'make test          the whole test suite (scripts/test installs what it needs)'
+	@echo 'make test-clients  only the tests that need packages from PyPI'
+	@echo 'make unit          only the unit tests in C'
+	@echo 'make check         cppcheck, clang-tidy, shellcheck'
+	@echo 'make clean         removes build directories'
+	@echo 'knobs: V=1  SANITIZE=address,undefined  PREFIX=  DESTDIR=  CFLAGS='
+
+$(BUILD)/obj/%.o: %.c Makefile
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
+
+$(BUILD)/libct.a: $(LIB_OBJS)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+# libcrypto is linked statically and hidden: a dynamic one would put its 3,238 names in front of the host's own copy.
+$(BUILD)/libctshim.so: $(SHIM_OBJS) $(BUILD)/libct.a shim/exports.map
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LINK) -shared -Wl,-soname,libctshim.so -Wl,--version-script,shim/exports.map -Wl,--exclude-libs,ALL \
+		-Wl,-Bsymbolic -o $@ $(SHIM_OBJS) $(BUILD)/libct.a -l:libcrypto.a -ldl
+
+$(BUILD)/ct: $(CLI_OBJS) $(BUILD)/libct.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LINK) -pie -o $@ $^ -lcrypto
+
+$(BUILD)/ct-agent: $(AGENT_OBJS) $(BUILD)/libct.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LINK) -pie -o $@ $^ -lcrypto
+
+$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libct.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LINK) -pie -o $@ $^ -lcrypto
+
+# Small programs that the tests run under the preload; they link nothing of ours.
+$(BUILD)/probes/%: tests/probes/%.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=gnu11 -O1 -g -Wall -Wextra -Werror -pthread -D_GNU_SOURCE -o $@ $< -ldl
+
+tools: $(UNIT) $(PROBES)
+
+unit: $(UNIT)
+	$(Q)set -e; for t in $^; do $$t; done
+
+test:
+	scripts/test
+
+test-clients:
+	scripts/test clients
+
+check:
+	scripts/check
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib
+	install -m 755 $(BUILD)/ct $(BUILD)/ct-agent $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(BUILD)/libctshim.so $(DESTDIR)$(PREFIX)/lib/
+	$(if $(DESTDIR),,ldconfig)
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/ct $(DESTDIR)$(PREFIX)/bin/ct-agent $(DESTDIR)$(PREFIX)/lib/libctshim.so
+	$(if $(DESTDIR),,ldconfig)
+
+clean:
+	rm -rf build build-*
+
+-include $(patsubst %.o,%.d,$(LIB_OBJS) $(SHIM_OBJS) $(AGENT_OBJS) $(CLI_OBJS)) $(wildcard $(BUILD)/obj/tests/unit/*.d)

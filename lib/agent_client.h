@@ -1,0 +1,61 @@
+/*
+ * agent_client: one exchange with ct-agent, for the shim and for ct.
+ *
+ * Works on raw system calls (sys.h), so that it may run under the shim's own hooks. Reads no environment: the caller hands over a getter.
+ * Trust: after connect the peer's uid (SO_PEERCRED) must be ours, root's, or the one that CT_AGENT_UID names; a socket that belongs to
+ * anyone else is not believed (ERR_NOKEY, with a line that says so).
+ */
+#ifndef CT_AGENT_CLIENT_H
+#define CT_AGENT_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "buf.h"
+#include "err.h"
+#include "secret.h"
+#include "wire.h"
+
+#define AGENT_TIMEOUT_MS 10000 /* one whole exchange */
+
+struct agent_addr {
+	char path[108];      /* sun_path: NUL-terminated */
+	uid_t trust;         /* this uid besides our own and root; (uid_t)-1: none */
+	unsigned int wait_s; /* CT_AGENT_WAIT: keep trying to connect that long */
+};
+
+/*
+ * Where the agent should be (design.md, "The agent's socket"): CT_AGENT_SOCK, else the first that exists. get: getenv or
+ * secure_getenv. ERR_NOKEY if none of them exists: *addr then holds the first place where one would be looked for.
+ */
+int agent_addr_find(struct agent_addr *addr, const char *(*get)(const char *name), struct err *err);
+
+/* Where ct-agent binds by default: the first whose folder is there. Creates $HOME/.ct (0700) if that is the one. */
+int agent_addr_bind(struct agent_addr *addr, const char *(*get)(const char *name), struct err *err);
+
+struct agent_reply {
+	enum wire_disposition disposition;
+	unsigned int keep_s;
+	struct buf json;      /* the reply's JSON as it came */
+	struct secret *blob;  /* never NULL after success; may be empty */
+	pid_t pid;            /* the agent's, from SO_PEERCRED */
+};
+
+/*
+ * Sends one request (json: NUL-terminated, blob may be NULL) and reads the reply. Errors: ERR_NOKEY (absent, slow, gone, not believed), or
+ * the error that the agent sent, by its code, with its reason. On success the caller calls agent_reply_release().
+ */
+int agent_exchange(const struct agent_addr *addr, const char *json, const void *blob, size_t blob_len, struct agent_reply *reply,
+                   struct err *err);
+void agent_reply_release(struct agent_reply *r);
+
+/*
+ * The open request: raw[0 .. len) = 8 + N header bytes of a file of `size` bytes. On success with disposition WIRE_SERVE reply->blob holds
+ * the data keys in the order of crypto_info.entries. WIRE_REFUSE comes as ERR_REJECTED.
+ */
+int agent_open(const struct agent_addr *addr, const uint8_t *raw, size_t len, uint64_t size, struct agent_reply *reply,
+               struct err *err);
+
+#endif

@@ -1,0 +1,28 @@
+/*
+ * unlock: from key sets and a header to data keys; used by ct-agent's keystore and by ct with --keys.
+ *
+ * A data key is unwrapped with a KEK only if the signature verified against a signing key of the *same* set; else whoever may add
+ * a key could re-sign another publisher's header under a softer policy. kids are looked up inside a set; where several sets
+ * have them, every set is tried. Thread safe for sets that nobody changes.
+ */
+#ifndef CT_UNLOCK_H
+#define CT_UNLOCK_H
+
+#include "crypto_info.h"
+#include "jwk.h"
+
+/*
+ * Finds the set that has both keys and whose signing key made the signature: stores its index in *which, returns 0. Else -1:
+ * ERR_NOKEY (no set has the keys), ERR_FORMAT (the signature is wrong), ERR_REJECTED (it verifies, but only with a set that lacks the
+ * KEK, while another set has that).
+ */
+int unlock_verify(const struct jwk_set *sets, size_t nsets, const struct header *h, const struct crypto_info *c, size_t *which,
+                  struct err *err);
+
+/*
+ * All data keys, in the order of c->entries, aead_key_len(c->alg) bytes each. NULL with ERR_FORMAT (which entry) or ENOMEM.
+ * The caller frees. Call it only for a set that unlock_verify() found.
+ */
+struct secret *unlock_keys(const struct jwk_set *set, const struct crypto_info *c, struct err *err);
+
+#endif
