@@ -21,6 +21,7 @@
 
 #define JWK_FILE_MAX 1048576u /* bytes of a key file */
 #define JWK_KID_MAX 255u      /* bytes of a kid */
+#define JWK_KEYS_MAX 1024u    /* keys of a set */
 
 enum jwk_kind { JWK_OCT, JWK_OKP };
 

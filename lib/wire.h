@@ -28,4 +28,8 @@ int wire_head_get(struct wire_head *h, const uint8_t in[WIRE_HEAD], struct err *
 
 enum wire_disposition { WIRE_SERVE, WIRE_CIPHERTEXT, WIRE_REFUSE };
 
+/* "serve", "ciphertext", "refuse"; -1 for any other name. */
+const char *wire_disposition_name(enum wire_disposition d);
+int wire_disposition_parse(const char *name, enum wire_disposition *d);
+
 #endif
