@@ -37,10 +37,15 @@ struct json_token; /* jsmn's, seen by json.c alone */
 
 struct json {
 	const char *text;
-	size_t len;
+	size_t len, pos;           /* pos: everything before it is checked */
 	struct json_token *tokens; /* the window; token 0 is the top-level object */
-	unsigned int cap, next, state[3];
-	bool at_end, begun;
+	unsigned int cap;          /* tokens allocated */
+	unsigned int member, limit; /* first token of the current member, first one behind it */
+	struct {
+		unsigned int pos, toknext;
+		int toksuper;
+	} jsmn;         /* the tokenizer's state between two windows */
+	bool tokenized; /* the whole text was seen */
 };
 
 struct json_member {

@@ -1,0 +1,87 @@
+#include "buf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void buf_release(struct buf *b)
+{
+	free(b->data);
+	*b = (struct buf)BUF_INIT;
+}
+
+bool buf_reserve(struct buf *b, size_t more)
+{
+	if (b->failed)
+		return false;
+	if (more <= b->cap - b->len)
+		return true;
+	size_t need, cap = b->cap + b->cap / 2 + 64;
+	char *data = NULL;
+	if (!__builtin_add_overflow(b->len, more, &need)) {
+		if (cap < need)
+			cap = need;
+		data = realloc(b->data, cap);
+	}
+	if (!data) {
+		b->failed = true;
+		return false;
+	}
+	b->data = data;
+	b->cap = cap;
+	return true;
+}
+
+void buf_put(struct buf *b, const void *p, size_t len)
+{
+	if (len == 0 || !buf_reserve(b, len))
+		return;
+	memcpy(b->data + b->len, p, len);
+	b->len += len;
+}
+
+void buf_puts(struct buf *b, const char *s)
+{
+	buf_put(b, s, strlen(s));
+}
+
+void buf_putc(struct buf *b, char c)
+{
+	buf_put(b, &c, 1);
+}
+
+void buf_put_u64(struct buf *b, uint64_t v)
+{
+	char digits[20];
+	size_t at = sizeof digits;
+	do {
+		digits[--at] = (char)('0' + v % 10);
+		v /= 10;
+	} while (v);
+	buf_put(b, digits + at, sizeof digits - at);
+}
+
+void buf_put_json_string(struct buf *b, const void *s, size_t len)
+{
+	static const char hex[] = "0123456789abcdef";
+	static const char brief[0x20] = { ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r' };
+	const uint8_t *p = s, *end = p + len, *from = p;
+	buf_putc(b, '"');
+	for (; p < end; p++) {
+		if (*p >= 0x20 && *p != '"' && *p != '\\')
+			continue;
+		buf_put(b, from, (size_t)(p - from));
+		from = p + 1;
+		buf_putc(b, '\\');
+		if (*p >= 0x20) {
+			buf_putc(b, (char)*p);
+		} else if (brief[*p]) {
+			buf_putc(b, brief[*p]);
+		} else {
+			buf_puts(b, "u00");
+			buf_putc(b, hex[*p >> 4]);
+			buf_putc(b, hex[*p & 15]);
+		}
+	}
+	buf_put(b, from, (size_t)(end - from));
+	buf_putc(b, '"');
+}

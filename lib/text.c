@@ -1,0 +1,89 @@
+#include "text.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+size_t text_utf8_decode(const void *s, size_t len, uint32_t *cp)
+{
+	const uint8_t *p = s;
+	if (len == 0)
+		return 0;
+	if (p[0] < 0x80) {
+		*cp = p[0];
+		return 1;
+	}
+	size_t n = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	if (p[0] < 0xc2 || p[0] > 0xf4 || len < n)
+		return 0;
+	uint32_t v = p[0] & (0xffu >> (n + 1));
+	for (size_t i = 1; i < n; i++) {
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+		v = v << 6 | (p[i] & 0x3fu);
+	}
+	if (v < least[n] || v > 0x10ffff || (v >= 0xd800 && v <= 0xdfff))
+		return 0;
+	*cp = v;
+	return n;
+}
+
+size_t text_utf8_encode(uint32_t cp, void *dst)
+{
+	uint8_t *d = dst;
+	if (cp < 0x80) {
+		d[0] = (uint8_t)cp;
+		return 1;
+	}
+	size_t n = cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
+	for (size_t i = n - 1; i > 0; i--, cp >>= 6)
+		d[i] = (uint8_t)(0x80 | (cp & 0x3f));
+	static const uint8_t lead[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
+	d[0] = (uint8_t)(lead[n] | cp);
+	return n;
+}
+
+static bool harmless(uint32_t cp)
+{
+	return cp >= 0x20 && cp != '\\' && !(cp >= 0x7f && cp <= 0x9f) && cp != 0x61c && cp != 0xad && cp != 0xfeff &&
+	       !(cp >= 0x200b && cp <= 0x200f) && !(cp >= 0x2028 && cp <= 0x202e) && !(cp >= 0x2060 && cp <= 0x206f) &&
+	       !(cp >= 0xfff0 && cp <= 0xffff) && cp < 0xe0000;
+}
+
+const char *text_escape(char *dst, size_t cap, const void *s, size_t len)
+{
+	const uint8_t *p = s;
+	size_t at = 0, fits = 0; /* fits: the last length after which "..." still has room */
+	while (len > 0) {
+		char piece[16];
+		uint32_t cp;
+		size_t n = text_utf8_decode(p, len, &cp);
+		int w;
+		if (n == 0 || (n == 1 && cp != '\\' && !harmless(cp))) {
+			n = 1;
+			w = snprintf(piece, sizeof piece, "\\x%02x", p[0]);
+		} else if (cp == '\\') {
+			w = snprintf(piece, sizeof piece, "\\\\");
+		} else if (!harmless(cp)) {
+			w = snprintf(piece, sizeof piece, "\\u{%x}", cp);
+		} else {
+			memcpy(piece, p, n);
+			w = (int)n;
+		}
+		if (at + (size_t)w + 1 > cap) {
+			at = fits;
+			for (const char *dots = "..."; *dots && at + 1 < cap; dots++)
+				dst[at++] = *dots;
+			break;
+		}
+		memcpy(dst + at, piece, (size_t)w);
+		at += (size_t)w;
+		if (at + 4 <= cap)
+			fits = at;
+		p += n;
+		len -= n;
+	}
+	dst[at] = '\0';
+	return dst;
+}
