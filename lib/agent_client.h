@@ -28,24 +28,32 @@ struct agent_addr {
 
 /*
  * Where the agent should be (design.md, "The agent's socket"): CT_AGENT_SOCK, else the first that exists. get: getenv or
- * secure_getenv. ERR_NOKEY if none of them exists: *addr then holds the first place where one would be looked for.
+ * secure_getenv. ERR_NOKEY if none of them exists (CT_AGENT_WAIT: within that time) or a variable makes no sense: *addr then holds the
+ * first place where one would be looked for. A path in CT_AGENT_SOCK is taken without a look.
  */
 int agent_addr_find(struct agent_addr *addr, const char *(*get)(const char *name), struct err *err);
 
 /* Where ct-agent binds by default: the first whose folder is there. Creates $HOME/.ct (0700) if that is the one. */
 int agent_addr_bind(struct agent_addr *addr, const char *(*get)(const char *name), struct err *err);
 
+/*
+ * Connects (waiting as addr->wait_s says) and checks who is there. Returns the descriptor (close-on-exec, non-blocking) and stores the
+ * agent's pid, which is 0 if it lives in a pid namespace that we can't see. -1: ERR_NOKEY.
+ */
+int agent_connect(const struct agent_addr *addr, pid_t *pid, struct err *err);
+
 struct agent_reply {
-	enum wire_disposition disposition;
+	enum wire_disposition disposition; /* WIRE_REFUSE where the reply names none */
 	unsigned int keep_s;
-	struct buf json;      /* the reply's JSON as it came */
+	struct buf json;      /* the reply's JSON as it came, with a NUL behind it */
 	struct secret *blob;  /* never NULL after success; may be empty */
 	pid_t pid;            /* the agent's, from SO_PEERCRED */
 };
 
 /*
  * Sends one request (json: NUL-terminated, blob may be NULL) and reads the reply. Errors: ERR_NOKEY (absent, slow, gone, not believed), or
- * the error that the agent sent, by its code, with its reason. On success the caller calls agent_reply_release().
+ * the error that the agent sent, by its code (ERR_SYSTEM for plain errno names such as EPERM), with its reason. On success the caller calls
+ * agent_reply_release().
  */
 int agent_exchange(const struct agent_addr *addr, const char *json, const void *blob, size_t blob_len, struct agent_reply *reply,
                    struct err *err);
@@ -53,7 +61,7 @@ void agent_reply_release(struct agent_reply *r);
 
 /*
  * The open request: raw[0 .. len) = 8 + N header bytes of a file of `size` bytes. On success with disposition WIRE_SERVE reply->blob holds
- * the data keys in the order of crypto_info.entries. WIRE_REFUSE comes as ERR_REJECTED.
+ * the data keys in the order of crypto_info.entries; the caller checks that their length fits the file. WIRE_REFUSE comes as ERR_REJECTED.
  */
 int agent_open(const struct agent_addr *addr, const uint8_t *raw, size_t len, uint64_t size, struct agent_reply *reply,
                struct err *err);
