@@ -2,7 +2,7 @@
 #
 # Rules of the suite: a comment line beside every test says what could break unnoticed without it; exact status (`run -0`,
 # `run -3`); whatever needs a tool asks for it with `need`; an agent is private to its test or file.
-# shellcheck shell=bash disable=SC2034,SC2154
+# shellcheck shell=bash
 
 bats_require_minimum_version 1.5.0
 

@@ -1,0 +1,69 @@
+# The build itself, and the walls of the house.
+
+load helpers
+
+# A warning that only a full build shows; a rule that lacks a dependency.
+@test "a build from nothing is clean, silent about warnings, and complete" {
+	local b=$BATS_TEST_TMPDIR/b
+	run -0 make -C "$ROOT" -s -j "$(nproc)" BUILD="$b" SANITIZE=
+	echo "$output"
+	run ! grep -i warning <<<"$output"
+	[ -x "$b/ct" ] && [ -x "$b/ct-agent" ] && [ -f "$b/libctshim.so" ]
+	run -0 make -C "$ROOT" -q BUILD="$b" SANITIZE=
+}
+
+# A header that works only after another one breaks the next file that includes it first.
+@test "each header compiles alone" {
+	local h
+	for h in "$ROOT"/{lib,shim,agent,cli}/*.h; do
+		[ -e "$h" ] || continue
+		echo "$h"
+		gcc -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -I"$ROOT/lib" -I"${h%/*}" -fsyntax-only -x c "$h" -Wno-pragma-once-outside-header \
+			2>&1 | grep -v 'command-line option' || true
+		gcc -std=gnu11 -D_GNU_SOURCE -I"$ROOT/lib" -I"${h%/*}" -fsyntax-only -x c "$h"
+	done
+}
+
+# includes DIR: the names of headers of ours that its files include.
+includes() {
+	sed -n 's/^#include "\(.*\)"/\1/p' "$ROOT/$1"/*.[ch] | sort -u
+}
+
+# One include sideways or upwards and the layers can never be taken apart again.
+@test "shim, agent and cli include lib and themselves only; lib includes lib only" {
+	local dir name
+	for dir in lib shim agent cli; do
+		[ -n "$(includes "$dir")" ]
+		for name in $(includes "$dir"); do
+			[ -f "$ROOT/$dir/$name" ] || [ -f "$ROOT/lib/$name" ] || {
+				echo "$dir includes $name"
+				return 1
+			}
+			[[ $name != */* ]]
+		done
+	done
+	# a name that exists twice could be found in the wrong room
+	run -0 sh -c "cd '$ROOT' && ls lib/*.h shim/*.h agent/*.h cli/*.h 2>/dev/null | sed 's,.*/,,' | sort | uniq -d"
+	[ -z "$output" ]
+}
+
+# lib runs inside other people's processes: it may not speak, end them, or listen to their environment.
+@test "lib never logs, exits or reads the environment" {
+	run ! grep -nE '\b(f?printf|puts|perror|syslog|exit|_exit|abort|getenv|secure_getenv)\(' "$ROOT"/lib/*.c
+}
+
+# Static data in lib would be shared by hosts' threads and forks.
+@test "lib has no writable data" {
+	need nm
+	run -0 nm "$BUILD/libct.a"
+	[[ -n $SANITIZE ]] || run ! grep -E ' [bBdDC] ' <<<"$output"
+}
+
+# make install is what the README promises to whoever packages this.
+@test "make install and uninstall, below DESTDIR" {
+	local d=$BATS_TEST_TMPDIR/d
+	run -0 make -C "$ROOT" -s install BUILD="$BUILD" SANITIZE="$SANITIZE" DESTDIR="$d" PREFIX=/usr
+	[ -x "$d/usr/bin/ct" ] && [ -x "$d/usr/bin/ct-agent" ] && [ -f "$d/usr/lib/libctshim.so" ]
+	run -0 make -C "$ROOT" -s uninstall DESTDIR="$d" PREFIX=/usr
+	[ -z "$(find "$d" -type f)" ]
+}

@@ -1,0 +1,96 @@
+# Both ways between ctshim and the reference implementation: the package cryptotensors, unchanged, in the test venv.
+
+load helpers
+
+setup_file() {
+	[[ -x $PY ]] || return 0 # every test says so itself
+	"$PY" "$ROOT/tests/reference.py" plain "$BATS_FILE_TMPDIR"
+	export PLAIN=$BATS_FILE_TMPDIR
+}
+
+reference() {
+	"$PY" "$ROOT/tests/reference.py" "$@"
+}
+
+# read_by_package SIZE FILE…: the package reads each FILE as it reads the plain one.
+read_by_package() {
+	local size=$1 f
+	shift
+	reference show-visible "$PLAIN/$size.safetensors" >"$BATS_TEST_TMPDIR/want"
+	for f; do
+		echo "# $f"
+		CRYPTOTENSOR_KEYS=$(cat "$BATS_TEST_TMPDIR/keys.jwk") reference read "$f" >"$BATS_TEST_TMPDIR/got"
+		diff "$BATS_TEST_TMPDIR/want" "$BATS_TEST_TMPDIR/got"
+	done
+}
+
+# written_by_ct ALGORITHM: `ct encrypt` in both versions and with three chunk sizes, then the package reads it.
+written_by_ct() {
+	local t=$BATS_TEST_TMPDIR size
+	need_python cryptotensors safetensors numpy
+	"$CT" keygen -q --alg "$1" -o "$t/keys.jwk"
+	for size in small big; do
+		"$CT" encrypt -q --keys "$t/keys.jwk" --alg "$1" --format-version 1 "$PLAIN/$size.safetensors" "$t/$size-v1.safetensors"
+		"$CT" encrypt -q --keys "$t/keys.jwk" --alg "$1" "$PLAIN/$size.safetensors" "$t/$size-v2.safetensors"
+		"$CT" encrypt -q --keys "$t/keys.jwk" --alg "$1" --chunk-size 4096 "$PLAIN/$size.safetensors" "$t/$size-v2-4096.safetensors"
+		"$CT" encrypt -q --keys "$t/keys.jwk" --alg "$1" --chunk-size 1001 "$PLAIN/$size.safetensors" "$t/$size-v2-1001.safetensors"
+		read_by_package "$size" "$t/$size-v1.safetensors" "$t/$size-v2.safetensors" "$t/$size-v2-4096.safetensors" \
+			"$t/$size-v2-1001.safetensors"
+	done
+	# chunks smaller than a tensor of the small file, and not a multiple of an element
+	"$CT" encrypt -q --keys "$t/keys.jwk" --alg "$1" --chunk-size 7 "$PLAIN/small.safetensors" "$t/small-v2-7.safetensors"
+	read_by_package small "$t/small-v2-7.safetensors"
+}
+
+# read_by_us NAME.jwk: what the package encrypts with these keys verifies, decrypts and is served.
+read_by_us() {
+	local t=$BATS_TEST_TMPDIR keys f size
+	need_python cryptotensors safetensors numpy
+	keys=$(key_file "$1")
+	agent_start "$keys"
+	reference write "$t" "$keys" pkg
+	run -0 "$CT" verify --keys "$keys" "$t"/pkg-*.safetensors
+	for size in small big; do
+		reference show-written "$PLAIN/$size.safetensors" >"$t/want"
+		[ "$(wc -l <"$t/want")" -gt 2 ]
+		for f in "$t/pkg-$size"-*.safetensors; do
+			echo "# $f"
+			"$CT" decrypt -q --keys "$keys" "$f" "$t/out"
+			reference show "$t/out" >"$t/decrypted"
+			diff "$t/want" "$t/decrypted"
+			rm "$t/out"
+			shimmed "$PY" "$ROOT/tests/reference.py" show "$f" >"$t/served"
+			diff "$t/decrypted" "$t/served"
+		done
+	done
+}
+
+# Files that only we can read: a wrong wrap, IV, tag order, signature or base64 under one algorithm.
+@test "the package opens what ct encrypt wrote: aes128gcm" {
+	written_by_ct aes128gcm
+}
+
+# As above.
+@test "the package opens what ct encrypt wrote: aes256gcm" {
+	written_by_ct aes256gcm
+}
+
+# As above.
+@test "the package opens what ct encrypt wrote: chacha20poly1305" {
+	written_by_ct chacha20poly1305
+}
+
+# Files that the others have would be refused or misread.
+@test "what the package wrote verifies, decrypts and is served: aes128gcm" {
+	read_by_us aes128gcm.jwk
+}
+
+# As above.
+@test "what the package wrote verifies, decrypts and is served: aes256gcm" {
+	read_by_us aes256gcm.jwk
+}
+
+# As above.
+@test "what the package wrote verifies, decrypts and is served: chacha20poly1305" {
+	read_by_us chacha20poly1305.jwk
+}
