@@ -137,6 +137,14 @@ bool aead_open(struct aead *a, const uint8_t *key, const uint8_t iv[AEAD_IV_LEN]
 	return false;
 }
 
+bool aead_mac(struct aead *a, const uint8_t *key, const uint8_t iv[AEAD_IV_LEN], const void *data, size_t len,
+              uint8_t tag[AEAD_TAG_LEN])
+{
+	int done = 0;
+	return len <= INT_MAX && aead_seal_begin(a, key, iv) && EVP_CipherUpdate(a->ctx, NULL, &done, data, (int)len) == 1 &&
+	       aead_seal_finish(a, tag);
+}
+
 bool aead_stream(enum aead_alg alg, const uint8_t *key, const uint8_t iv[AEAD_IV_LEN], uint64_t at, const void *in, void *out,
                  size_t len)
 {

@@ -42,9 +42,13 @@ bool aead_seal(struct aead *a, const uint8_t *key, const uint8_t iv[AEAD_IV_LEN]
 bool aead_open(struct aead *a, const uint8_t *key, const uint8_t iv[AEAD_IV_LEN], const void *in, void *out, size_t len,
                const uint8_t tag[AEAD_TAG_LEN]);
 
+/* A tag over data alone (GMAC; a needs a GCM algorithm): each nonce for one message only. */
+bool aead_mac(struct aead *a, const uint8_t *key, const uint8_t iv[AEAD_IV_LEN], const void *data, size_t len,
+              uint8_t tag[AEAD_TAG_LEN]);
+
 /*
  * The key stream alone, from byte `at` of the message (a multiple of 64): for ciphertext whose integrity was proved in another
- * way (file.c, big chunks), never for anything else. in may be out.
+ * way (big.h), never for anything else. in may be out.
  */
 bool aead_stream(enum aead_alg alg, const uint8_t *key, const uint8_t iv[AEAD_IV_LEN], uint64_t at, const void *in, void *out,
                  size_t len);

@@ -207,11 +207,13 @@ static int parse_policy(struct reader *r, const struct header *h)
 			goto out;
 		}
 	}
-	if (json_next(&r->json, &m, r->err) != 0) {
+	int more = json_next(&r->json, &m, r->err);
+	if (more == 0)
+		ret = 0;
+	else if (more < 0)
 		bad_json(r);
-		goto out;
-	}
-	ret = 0;
+	else
+		bad(r, "more than one value");
 out:
 	json_release(&r->json);
 	free(wrapped);

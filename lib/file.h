@@ -6,7 +6,7 @@
  *
  * Lifetime: file_open() … file_free(). Any number of threads may read at once. Signal safety: locks are held for a few
  * instructions, with signals blocked, and never while the caller's memory is touched; so file_read() may be called where read()
- * may, as long as no new thread context must be made there (it allocates staging by mmap, never by malloc).
+ * may, but for the first reads of a file, which make OpenSSL contexts (staging comes from mmap, never from malloc).
  */
 #ifndef CT_FILE_H
 #define CT_FILE_H
@@ -63,7 +63,7 @@ struct file_stats {
 };
 void file_stats(const struct file *f, struct file_stats *s);
 
-/* Around fork(): take all locks before, release them in parent and child, so that the child finds them free. */
+/* Around fork(): takes the lock before, releases it in parent and child, so that the child finds it free. */
 void file_fork_prepare(struct file *f);
 void file_fork_done(struct file *f);
 

@@ -1,0 +1,78 @@
+#include "cache.h"
+
+#include "source.h"
+
+static void unmap(struct cache_slot *s)
+{
+	source_free(s->data, s->cap);
+	s->data = NULL;
+	s->cap = 0;
+}
+
+static bool make_room(struct cache_slot *s, size_t len)
+{
+	if (s->cap >= len)
+		return true;
+	unmap(s);
+	s->data = source_alloc(len);
+	s->cap = s->data ? len : 0;
+	return s->data;
+}
+
+void cache_release(struct cache *c)
+{
+	for (int i = 0; i < CACHE_SLOTS; i++)
+		unmap(&c->slots[i]);
+}
+
+struct cache_slot *cache_get(struct cache *c, uint64_t begin, uint64_t end, struct cache_slot *own)
+{
+	struct cache_slot *s = NULL;
+	lock_saved saved = lock_acquire(&c->lock);
+	for (int i = 0; i < CACHE_SLOTS; i++) {
+		struct cache_slot *at = &c->slots[i];
+		if (at->ready && at->begin == begin && at->end == end) {
+			s = at;
+			break;
+		}
+		if (at->pins == 0 && (!s || at->used < s->used))
+			s = at;
+	}
+	if (s) {
+		if (!s->ready || s->begin != begin || s->end != end) {
+			s->ready = false;
+			s->begin = begin;
+			s->end = end;
+		}
+		s->pins++;
+		s->used = ++c->clock;
+	}
+	lock_release(&c->lock, saved);
+	if (!s) {
+		s = own;
+		*s = (struct cache_slot){ .begin = begin, .end = end, .temporary = true };
+	}
+	if (!s->ready && !make_room(s, end - begin)) {
+		cache_put(c, s);
+		return NULL;
+	}
+	return s;
+}
+
+void cache_filled(struct cache *c, struct cache_slot *s)
+{
+	lock_saved saved = lock_acquire(&c->lock);
+	s->ready = true;
+	lock_release(&c->lock, saved);
+}
+
+void cache_put(struct cache *c, struct cache_slot *s)
+{
+	if (s->temporary) {
+		unmap(s);
+		return;
+	}
+	lock_saved saved = lock_acquire(&c->lock);
+	s->pins--;
+	lock_release(&c->lock, saved);
+}
