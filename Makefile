@@ -25,6 +25,9 @@ ALL_CFLAGS += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-p
 LINK += -fsanitize=$(SANITIZE)
 endif
 
+# Our own programs carry the mark that keeps a preloaded libctshim.so off in them (lib/stay_off.c).
+STAY_OFF := -Wl,-u,ctshim_stay_off -Wl,--export-dynamic-symbol=ctshim_stay_off
+
 objs = $(patsubst %.c,$(BUILD)/obj/%.o,$(sort $(wildcard $(1)/*.c)))
 LIB_OBJS := $(call objs,lib)
 SHIM_OBJS := $(call objs,shim)
@@ -64,11 +67,11 @@ $(BUILD)/libctshim.so: $(SHIM_OBJS) $(BUILD)/libct.a shim/exports.map
 
 $(BUILD)/ct: $(CLI_OBJS) $(BUILD)/libct.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LINK) -pie -o $@ $^ -lcrypto
+	$(Q)$(CC) $(LINK) $(STAY_OFF) -pie -o $@ $^ -lcrypto
 
 $(BUILD)/ct-agent: $(AGENT_OBJS) $(BUILD)/libct.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LINK) -pie -o $@ $^ -lcrypto
+	$(Q)$(CC) $(LINK) $(STAY_OFF) -pie -o $@ $^ -lcrypto
 
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libct.a
 	@mkdir -p $(@D)
