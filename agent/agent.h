@@ -1,0 +1,34 @@
+/*
+ * agent: what the modules of ct-agent share: one agent's state and its log.
+ *
+ * ct-agent is one thread: nothing here is locked, nothing blocks but the poll in server.c. Layers: main → server → request → decision,
+ * keystore → lib.
+ */
+#ifndef CT_AGENT_H
+#define CT_AGENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "harden.h"
+#include "keystore.h"
+#include "passphrase.h"
+
+struct agent {
+	const struct config *config;
+	struct keystore *keys;
+	struct hardening hardening;
+	struct passphrase lock; /* set: locked */
+	int64_t started_ms;     /* clock_boot_ms() */
+	int64_t unlock_at_ms;   /* clock_boot_ms(): no try before, because the last passphrase was wrong */
+	struct {
+		uint64_t served, refused, failed;
+	} opens;
+	bool log; /* to stderr (-f) */
+};
+
+/* One line to stderr, if a->log. Strings from outside come escaped (text.h). */
+void agent_log(const struct agent *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,54 @@
+#include "harden.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sys.h"
+
+static void close_above(int keep)
+{
+	DIR *d;
+	struct dirent *e;
+
+	if (sys3(SYS_close_range, (unsigned int)keep + 1, ~0u, 0) == 0)
+		return;
+	d = opendir("/proc/self/fd"); /* kernels before 5.9 */
+	if (!d)
+		return;
+	while ((e = readdir(d))) {
+		int fd = atoi(e->d_name);
+
+		if (fd > keep && fd != dirfd(d))
+			close(fd);
+	}
+	closedir(d);
+}
+
+bool harden_descriptors(void)
+{
+	int fd;
+
+	close_above(2);
+	do
+		fd = open("/dev/null", O_RDWR | O_NOCTTY);
+	while (fd >= 0 && fd <= 2);
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+void harden_process(struct hardening *h)
+{
+	const struct rlimit none = { 0, 0 };
+
+	umask(077);
+	h->no_dump = prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0;
+	h->no_core = setrlimit(RLIMIT_CORE, &none) == 0;
+	h->no_new_privs = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+}

@@ -1,0 +1,20 @@
+/*
+ * harden: what ct-agent does to itself before it holds a key. Every step is tried; what worked is said by `ct status`.
+ */
+#ifndef CT_AGENT_HARDEN_H
+#define CT_AGENT_HARDEN_H
+
+#include <stdbool.h>
+
+struct hardening {
+	bool no_dump;      /* not dumpable: no ptrace, no /proc/PID/mem for the same uid */
+	bool no_core;      /* RLIMIT_CORE is 0 */
+	bool no_new_privs;
+};
+
+/* Closes every inherited descriptor above 2 and opens /dev/null on those of 0, 1, 2 that are missing. false: not even that. */
+bool harden_descriptors(void);
+
+void harden_process(struct hardening *h);
+
+#endif

@@ -1,0 +1,58 @@
+/*
+ * keystore: the agent's key sets. Offers verify and unwrap; key bytes never leave it, but for unwrapped data keys.
+ *
+ * Sets have numbers that are never used again. The times are clock_boot_ms()'s; the caller says `now`, and calls keystore_expire() before
+ * it asks anything.
+ */
+#ifndef CT_AGENT_KEYSTORE_H
+#define CT_AGENT_KEYSTORE_H
+
+#include <stdint.h>
+
+#include "buf.h"
+#include "crypto_info.h"
+#include "err.h"
+#include "secret.h"
+
+#define KEYSTORE_SETS_MAX 256
+
+struct keystore; /* opaque */
+
+struct keystore *keystore_new(void); /* NULL: no memory */
+void keystore_free(struct keystore *ks);
+
+struct keystore_added {
+	uint64_t set;
+	size_t keys;
+};
+
+/*
+ * Adds the JWK set in text, without its private signing keys. lifetime_s 0: for ever. A set that is there already keeps its number and
+ * gets the new lifetime. Errors: ERR_FORMAT; ERR_SYSTEM with ENOSPC (KEYSTORE_SETS_MAX) or ENOMEM.
+ */
+int keystore_add(struct keystore *ks, const struct secret *text, uint64_t lifetime_s, int64_t now, struct keystore_added *added,
+                 struct err *err);
+
+size_t keystore_remove(struct keystore *ks, uint64_t set); /* 1, or 0: no such set */
+size_t keystore_remove_all(struct keystore *ks);           /* how many there were */
+
+/* Removes what has expired. Returns the time of the next expiry, or -1. */
+int64_t keystore_expire(struct keystore *ks, int64_t now);
+
+size_t keystore_count(const struct keystore *ks);
+bool keystore_in_locked_memory(const struct keystore *ks);
+
+/* Appends the text of the protocol's `list`. */
+void keystore_list(const struct keystore *ks, int64_t now, struct buf *out);
+
+/* As unlock_verify(), over all sets; stores the set's number. */
+int keystore_verify(const struct keystore *ks, const struct header *h, const struct crypto_info *c, uint64_t *set, struct err *err);
+
+/*
+ * The data keys, with the set that keystore_verify() found, or, where that one's master key does not fit, with a later one that made the
+ * same signature. NULL with *err; ERR_NOKEY if the set has gone since. The caller frees.
+ */
+struct secret *keystore_unwrap(const struct keystore *ks, uint64_t set, const struct header *h, const struct crypto_info *c,
+                               struct err *err);
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * listener: the agent's socket file and the lock beside it.
+ *
+ * SOCK.lock is held (flock) as long as the agent lives; only its holder binds, replaces a stale SOCK, and removes the two.
+ */
+#ifndef CT_AGENT_LISTENER_H
+#define CT_AGENT_LISTENER_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "err.h"
+
+#define LISTENER_PATH_MAX 108 /* with its NUL, as in sun_path */
+
+struct listener {
+	int fd; /* listening, non-blocking, close-on-exec */
+	int lock;
+	char path[LISTENER_PATH_MAX]; /* absolute */
+	char lock_path[LISTENER_PATH_MAX + 8];
+	dev_t dev; /* of the socket that we bound */
+	ino_t ino;
+};
+
+/* Makes path absolute, its folder's symbolic links resolved. Errors: no such folder, too long. */
+int listener_path(char out[LISTENER_PATH_MAX], const char *path, struct err *err);
+
+/*
+ * Binds and listens at an absolute path. others: peers of other uids may connect (0666 in place of 0600). Must be called by the process
+ * that will serve: SO_PEERCRED shows clients the one that called listen(). Errors: a live agent there (ERR_SYSTEM, EADDRINUSE), a folder that
+ * others may write (ERR_REJECTED), something there that is no socket, system calls. On failure nothing is left behind.
+ */
+int listener_open(struct listener *l, const char *path, bool others, struct err *err);
+
+/* Closes, and removes the socket if it is still ours. */
+void listener_close(struct listener *l);
+
+#endif

@@ -1,0 +1,389 @@
+/* ct-agent: holds key sets and opens encrypted models for the shim and ct. See docs/PROTOCOL.md and docs/SECURITY.md. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "agent_client.h"
+#include "clock.h"
+#include "listener.h"
+#include "server.h"
+#include "text.h"
+
+#define EXIT_USAGE 2
+#define EXIT_FAILED 3
+#define KILL_WAIT_MS 5000
+
+struct options {
+	bool foreground, kill;
+	const char *sock, *config;
+	unsigned int lifetime_s;
+	pid_t follow;
+};
+
+static const char usage[] =
+	"usage: ct-agent [-f] [-s SOCK] [-c CONFIG] [-t LIFETIME] [-P FOLLOW_PID]\n"
+	"       ct-agent -k [-s SOCK]\n"
+	"Holds keys (ct add KEYS) and opens encrypted models for programs under LD_PRELOAD=libctshim.so.\n"
+	"\n"
+	"  -f             stay in the foreground and log each decision to stderr\n"
+	"  -k             end the agent that serves the socket\n"
+	"  -s SOCK        the socket; default: $CT_AGENT_SOCK, else ct-agent.sock in $XDG_RUNTIME_DIR or /run/user/UID,\n"
+	"                 else ~/.ct/agent.sock (root: /run/ct-agent.sock)\n"
+	"  -c CONFIG      configuration: lines `keep SECONDS` and `allow-uid N`\n"
+	"  -t LIFETIME    forget key sets after that time unless ct add says otherwise: seconds, or a number with s, m, h, d\n"
+	"  -P FOLLOW_PID  end when that process ends\n"
+	"      --help, --version\n";
+
+void agent_log(const struct agent *a, const char *fmt, ...)
+{
+	char line[1024];
+	va_list ap;
+
+	if (!a->log)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof line, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "ct-agent: %s\n", line);
+}
+
+static const char *env(const char *name)
+{
+	return getenv(name);
+}
+
+static int complain(const struct err *why)
+{
+	fprintf(stderr, "ct-agent: %s: %s\n", err_name(why), why->text);
+	return EXIT_FAILED;
+}
+
+static int bad_usage(const char *what)
+{
+	fprintf(stderr, "ct-agent: %s (ct-agent --help)\n", what);
+	return EXIT_USAGE;
+}
+
+static bool parse_number(const char *text, unsigned long max, unsigned long *v, char **end)
+{
+	if (text[0] < '0' || text[0] > '9')
+		return false;
+	errno = 0;
+	*v = strtoul(text, end, 10);
+	return !errno && *v >= 1 && *v <= max;
+}
+
+static bool parse_lifetime(const char *text, unsigned int *seconds)
+{
+	static const char units[] = "smhd";
+	static const unsigned int factor[] = { 1, 60, 3600, 86400 };
+	unsigned long v;
+	char *end;
+	unsigned int f = 1;
+
+	if (!parse_number(text, UINT32_MAX, &v, &end))
+		return false;
+	if (*end) {
+		const char *u = strchr(units, *end);
+
+		if (!u || end[1])
+			return false;
+		f = factor[u - units];
+	}
+	if (v > UINT32_MAX / f)
+		return false;
+	*seconds = (unsigned int)v * f;
+	return true;
+}
+
+/* -1: go on; else the exit status. */
+static int parse_options(struct options *o, int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "help", no_argument, NULL, 'H' },
+		{ "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 },
+	};
+	unsigned long v;
+	char *end;
+	int c;
+
+	memset(o, 0, sizeof *o);
+	while ((c = getopt_long(argc, argv, "fks:c:t:P:", longs, NULL)) != -1) {
+		switch (c) {
+		case 'f':
+			o->foreground = true;
+			break;
+		case 'k':
+			o->kill = true;
+			break;
+		case 's':
+			o->sock = optarg;
+			break;
+		case 'c':
+			o->config = optarg;
+			break;
+		case 't':
+			if (!parse_lifetime(optarg, &o->lifetime_s))
+				return bad_usage("-t takes a time such as 3600, 90m, 8h or 7d");
+			break;
+		case 'P':
+			if (!parse_number(optarg, INT32_MAX, &v, &end) || *end)
+				return bad_usage("-P takes the number of a process");
+			o->follow = (pid_t)v;
+			break;
+		case 'H':
+			fputs(usage, stdout);
+			return 0;
+		case 'V':
+			puts("ct-agent " CT_VERSION);
+			return 0;
+		default:
+			return bad_usage("that is not how it is called");
+		}
+	}
+	if (optind < argc)
+		return bad_usage("it takes options only");
+	if (o->kill && (o->foreground || o->config || o->lifetime_s || o->follow))
+		return bad_usage("-k goes with -s only");
+	if (o->sock && !*o->sock)
+		return bad_usage("-s takes the path of a socket");
+	return -1;
+}
+
+/* --- ct-agent -k --- */
+
+/*
+ * The pid comes from the connection. It is signalled through a pidfd, and only if the connection still stood after that was taken: so
+ * a pid that was used again is never hit.
+ */
+static int kill_agent(const struct options *o)
+{
+	struct agent_addr addr = { .trust = (uid_t)-1 };
+	struct err why = { 0 };
+	struct pollfd p;
+	int fd = -1, pidfd = -1, r = -1;
+	pid_t pid;
+
+	if (o->sock && strlen(o->sock) >= sizeof addr.path)
+		err_sys(&why, ENAMETOOLONG, "%s", TEXT(o->sock, strlen(o->sock)));
+	else if (o->sock)
+		r = snprintf(addr.path, sizeof addr.path, "%s", o->sock);
+	else
+		r = agent_addr_find(&addr, env, &why);
+	if (r < 0)
+		return complain(&why);
+	fd = agent_connect(&addr, &pid, &why);
+	if (fd < 0)
+		return complain(&why);
+	p = (struct pollfd){ fd, 0, 0 };
+	pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+	if (pidfd < 0)
+		err_sys(&why, pid > 0 ? errno : ESRCH, "the agent's process %d cannot be reached from here", pid);
+	else if (poll(&p, 1, 0) != 0)
+		err_sys(&why, ESRCH, "the agent (pid %d) has just ended", pid);
+	else if (syscall(SYS_pidfd_send_signal, pidfd, SIGTERM, NULL, 0) < 0)
+		err_sys(&why, errno, "pid %d", pid);
+	close(fd);
+	if (why.code == ERR_NONE) {
+		p = (struct pollfd){ pidfd, POLLIN, 0 };
+		if (poll(&p, 1, KILL_WAIT_MS) <= 0)
+			err_sys(&why, ETIMEDOUT, "the agent (pid %d) has not ended yet: kill -9 %d ends it", pid, pid);
+	}
+	if (pidfd >= 0)
+		close(pidfd);
+	return why.code == ERR_NONE ? 0 : complain(&why);
+}
+
+/* --- start --- */
+
+static int follow_fd(pid_t pid, int *fd)
+{
+	struct err why;
+
+	*fd = -1;
+	if (!pid)
+		return 0;
+	*fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (*fd >= 0)
+		return 0;
+	err_sys(&why, errno, "-P %d", pid);
+	return complain(&why);
+}
+
+/* A word for a shell: quoted unless plainly harmless. */
+static const char *quoted(char *dst, size_t cap, const char *word)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,:@";
+	size_t at = 0;
+
+	if (word[strspn(word, plain)] == '\0') {
+		snprintf(dst, cap, "%s", word);
+		return dst;
+	}
+	dst[at++] = '\'';
+	for (; *word && at + 6 < cap; word++) {
+		if (*word == '\'') {
+			memcpy(dst + at, "'\\''", 4);
+			at += 4;
+		} else {
+			dst[at++] = *word;
+		}
+	}
+	dst[at++] = '\'';
+	dst[at] = '\0';
+	return dst;
+}
+
+/* Says where it is. A socket that clients would not find by themselves is named for the shell. */
+static void announce(const char *path, pid_t pid)
+{
+	char word[4 * LISTENER_PATH_MAX + 8];
+	struct agent_addr found;
+	bool by_default = agent_addr_find(&found, env, NULL) == 0 && strcmp(found.path, path) == 0;
+
+	quoted(word, sizeof word, path);
+	if (!by_default)
+		printf("CT_AGENT_SOCK=%s; export CT_AGENT_SOCK;\n", word);
+	printf("# ct-agent: pid %d at %s\n", pid, TEXT(path, strlen(path)));
+	printf("# add keys: ct add KEYS; stop it: ct-agent -k%s%s\n", by_default ? "" : " -s ", by_default ? "" : word);
+	fflush(stdout);
+}
+
+static bool to_null(void)
+{
+	int fd = open("/dev/null", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	bool done = fd >= 0 && dup2(fd, 0) >= 0 && dup2(fd, 1) >= 0 && dup2(fd, 2) >= 0;
+
+	if (fd > 2)
+		close(fd);
+	return done;
+}
+
+/* The process that serves. ready: a pipe to the waiting parent, -1 in the foreground. */
+static int serve(const struct options *o, const struct config *config, const struct hardening *hardening, const char *path, int follow,
+                 int ready)
+{
+	struct agent a = { .config = config, .hardening = *hardening, .started_ms = clock_boot_ms(), .log = o->foreground };
+	struct listener l = { .fd = -1 };
+	struct err why = { 0 };
+	sigset_t ends;
+	int signals, r = -1;
+
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGTERM);
+	sigaddset(&ends, SIGINT);
+	sigaddset(&ends, SIGHUP);
+	sigprocmask(SIG_SETMASK, &ends, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	for (int i = 0; i < 3; i++) /* an inherited SIG_IGN would keep the signal from the signalfd */
+		signal((int[]){ SIGTERM, SIGINT, SIGHUP }[i], SIG_DFL);
+	signals = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
+	a.keys = keystore_new();
+	if (signals < 0 || !a.keys) {
+		err_sys(&why, errno, "no memory to start with");
+		goto out;
+	}
+	if (listener_open(&l, path, config->allow_count > 0, &why))
+		goto out;
+	if (o->foreground) {
+		announce(path, getpid());
+	} else if (chdir("/") < 0 || !to_null() || write(ready, "+", 1) != 1) {
+		err_sys(&why, errno, "going to the background");
+		goto out;
+	}
+	if (ready >= 0)
+		close(ready);
+	r = server_run(&a, l.fd, signals, follow, &why);
+out:
+	keystore_free(a.keys);
+	passphrase_clear(&a.lock);
+	if (l.fd >= 0)
+		listener_close(&l);
+	if (signals >= 0)
+		close(signals);
+	return r < 0 ? complain(&why) : 0;
+}
+
+/* The child serves; the parent returns when the socket is there, or with the child's failure. */
+static int to_background(const struct options *o, const struct config *config, const struct hardening *hardening, const char *path,
+                         int follow)
+{
+	struct err why;
+	int pipes[2], status = 0;
+	pid_t child;
+	char c;
+
+	if (pipe2(pipes, O_CLOEXEC) < 0 || (child = fork()) < 0) {
+		err_sys(&why, errno, "going to the background");
+		return complain(&why);
+	}
+	if (child == 0) {
+		close(pipes[0]);
+		setsid();
+		return serve(o, config, hardening, path, follow, pipes[1]);
+	}
+	close(pipes[1]);
+	if (read(pipes[0], &c, 1) == 1) {
+		announce(path, child);
+		return 0;
+	}
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	if (WIFEXITED(status) && WEXITSTATUS(status))
+		return WEXITSTATUS(status);
+	fprintf(stderr, "ct-agent: ended at its start\n");
+	return EXIT_FAILED;
+}
+
+static int socket_path(char path[LISTENER_PATH_MAX], const struct options *o, struct err *err)
+{
+	struct agent_addr addr;
+
+	if (o->sock)
+		return listener_path(path, o->sock, err);
+	if (agent_addr_bind(&addr, env, err))
+		return -1;
+	return listener_path(path, addr.path, err);
+}
+
+int main(int argc, char **argv)
+{
+	char path[LISTENER_PATH_MAX];
+	struct hardening hardening;
+	struct config config;
+	struct options o;
+	struct err why;
+	int status, follow;
+
+	if (!harden_descriptors())
+		return EXIT_FAILED;
+	harden_process(&hardening);
+	status = parse_options(&o, argc, argv);
+	if (status >= 0)
+		return status;
+	if (o.kill)
+		return kill_agent(&o);
+	config_default(&config);
+	config.lifetime_s = o.lifetime_s;
+	if (o.config && config_read(&config, o.config, &why))
+		return complain(&why);
+	if (socket_path(path, &o, &why))
+		return complain(&why);
+	if (follow_fd(o.follow, &follow))
+		return EXIT_FAILED;
+	if (o.foreground)
+		return serve(&o, &config, &hardening, path, follow, -1);
+	return to_background(&o, &config, &hardening, path, follow);
+}

@@ -1,0 +1,58 @@
+/*
+ * request: one message of the protocol (docs/PROTOCOL.md), from its JSON to its reply.
+ *
+ * The server calls, in this order: request_parse() when the JSON is there, request_take() when the blob is, then request_work()
+ * until it says READY. Nothing here waits or knows of sockets. Order of an open: layout, signature, policy, unwrap.
+ */
+#ifndef CT_AGENT_REQUEST_H
+#define CT_AGENT_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent.h"
+#include "crypto_info.h"
+#include "decision.h"
+#include "header.h"
+#include "peer.h"
+#include "reply.h"
+#include "secret.h"
+
+enum request_op { OP_OPEN, OP_ADD, OP_LIST, OP_REMOVE, OP_LOCK, OP_UNLOCK, OP_STATUS, OP_PING, OPS };
+
+struct request {
+	enum request_op op;
+	unsigned int seen; /* a bit a member that came */
+	uint64_t size, lifetime, set;
+	bool all;
+
+	/* an open, between its steps */
+	bool opened;
+	struct header header;
+	struct crypto_info info;
+	uint64_t key_set;
+};
+
+/*
+ * Reads text[0 .. len) and checks what can be checked without the blob: version, operation, rights, the blob's length. -1: *reply
+ * holds the error.
+ */
+int request_parse(struct request *rq, const struct peer *peer, const char *text, size_t len, uint32_t blob_len, struct reply *reply);
+
+/* True if the blob must be read into a struct secret: keys and passphrases. */
+bool request_blob_is_secret(const struct request *rq);
+
+/*
+ * Hands over the blob, of which nothing is needed afterwards: raw for an open, else secret (NULL: none). -1: *reply holds the error; 1: *reply
+ * is the answer; 0: go on with request_work().
+ */
+int request_take(struct request *rq, struct agent *a, const struct peer *peer, const uint8_t *raw, size_t len,
+                 const struct secret *secret, struct reply *reply);
+
+/* Asks for the decision and, once it is there, fills *reply. PENDING: ask again later. */
+enum decision_state request_work(struct request *rq, struct agent *a, const struct peer *peer, struct reply *reply);
+
+void request_release(struct request *rq);
+
+#endif

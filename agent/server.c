@@ -1,0 +1,235 @@
+#include "server.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "conn.h"
+
+#define ACCEPT_BURST 16
+#define ACCEPT_PAUSE_MS 100
+
+struct server {
+	struct agent *a;
+	int listen_fd;
+	struct conn conns[SERVER_CONNS_MAX];
+	size_t count, count_others;
+	size_t held, held_others; /* bytes of blobs */
+	uint64_t serial;
+	int64_t accept_at_ms; /* no accept before: the system was short of something */
+};
+
+static void end(struct server *s, struct conn *c)
+{
+	s->held -= c->held;
+	s->count--;
+	if (c->other) {
+		s->held_others -= c->held;
+		s->count_others--;
+	}
+	conn_end(c);
+}
+
+/* A blob's share of the budget ends with the blob, not with the connection. */
+static void settle(struct server *s, struct conn *c)
+{
+	if (c->state == CONN_DONE) {
+		end(s, c);
+	} else if (c->held && c->state != CONN_BLOB) {
+		s->held -= c->held;
+		s->held_others -= c->other ? c->held : 0;
+		c->held = 0;
+	}
+}
+
+static void go(struct server *s, struct conn *c)
+{
+	conn_go(c, s->a);
+	settle(s, c);
+}
+
+/* The oldest connection that waits for room; others: look among those of other users too. */
+static struct conn *oldest_waiting(struct server *s, bool others)
+{
+	struct conn *best = NULL;
+
+	for (size_t i = 0; i < SERVER_CONNS_MAX; i++) {
+		struct conn *c = &s->conns[i];
+
+		if (c->state == CONN_ROOM && (others || !c->other) && (!best || c->serial < best->serial))
+			best = c;
+	}
+	return best;
+}
+
+/* First come, first served, so that big blobs are not overtaken for ever; but other users' limit holds up nobody else. */
+static void give_room(struct server *s)
+{
+	bool others = true;
+	struct conn *c;
+
+	while ((c = oldest_waiting(s, others))) {
+		size_t want = c->sizes.blob_len;
+
+		if (c->other && want > SERVER_BLOBS_OTHERS_MAX - s->held_others) {
+			others = false;
+			continue;
+		}
+		if (want > SERVER_BLOBS_MAX - s->held)
+			return;
+		c->held = want;
+		s->held += want;
+		s->held_others += c->other ? want : 0;
+		conn_room_granted(c);
+		go(s, c);
+	}
+}
+
+static struct conn *free_slot(struct server *s)
+{
+	for (size_t i = 0; i < SERVER_CONNS_MAX; i++)
+		if (s->conns[i].state == CONN_FREE)
+			return &s->conns[i];
+	return NULL;
+}
+
+/* 0: go on; -1: the listening socket is unusable. */
+static int accept_some(struct server *s, struct err *err)
+{
+	for (int i = 0; i < ACCEPT_BURST && s->count < SERVER_CONNS_MAX; i++) {
+		int fd = accept4(s->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		struct conn *c;
+
+		if (fd < 0) {
+			switch (errno) {
+			case EINTR:
+			case ECONNABORTED: /* the peer has thought better of it */
+				continue;
+			case EAGAIN:
+				return 0;
+			case EMFILE:
+			case ENFILE:
+			case ENOBUFS:
+			case ENOMEM: /* comes right when a connection ends; polling on would spin */
+				s->accept_at_ms = clock_ms() + ACCEPT_PAUSE_MS;
+				return 0;
+			default:
+				return err_sys(err, errno, "accept");
+			}
+		}
+		c = free_slot(s);
+		conn_begin(c, fd, s->a, s->serial++, clock_ms() + SERVER_DEADLINE_MS);
+		s->count++;
+		s->count_others += c->other;
+		if (s->count_others > SERVER_CONNS_OTHERS_MAX && c->other)
+			c->state = CONN_DONE;
+		go(s, c);
+	}
+	return 0;
+}
+
+static void end_overdue(struct server *s, int64_t now)
+{
+	for (size_t i = 0; i < SERVER_CONNS_MAX; i++) {
+		struct conn *c = &s->conns[i];
+
+		if (c->state != CONN_FREE && c->deadline_ms <= now) {
+			agent_log(s->a, "pid %d uid %u: no time left, closed", c->peer.pid, c->peer.uid);
+			end(s, c);
+		}
+	}
+}
+
+/* Milliseconds until the next thing happens by itself; -1: nothing will. */
+static int next_timeout(const struct server *s, int64_t next_expiry)
+{
+	int64_t now = clock_ms(), next = INT64_MAX, left;
+
+	for (size_t i = 0; i < SERVER_CONNS_MAX; i++) {
+		const struct conn *c = &s->conns[i];
+
+		if (c->state != CONN_FREE && c->deadline_ms < next)
+			next = c->deadline_ms;
+		if (c->state == CONN_DECIDE && now + 20 < next)
+			next = now + 20;
+	}
+	if (s->accept_at_ms > now && s->accept_at_ms < next)
+		next = s->accept_at_ms;
+	left = next == INT64_MAX ? INT64_MAX : next - now;
+	if (next_expiry >= 0 && next_expiry - clock_boot_ms() < left)
+		left = next_expiry - clock_boot_ms();
+	if (left == INT64_MAX)
+		return -1;
+	return left < 0 ? 0 : left > 60000 ? 60000 : (int)left + 1;
+}
+
+enum { POLL_LISTEN, POLL_SIGNALS, POLL_FOLLOW, POLL_CONNS };
+
+static size_t fill(const struct server *s, struct pollfd *p, struct conn **who, struct server *own)
+{
+	size_t n = POLL_CONNS;
+	bool room = s->count < SERVER_CONNS_MAX && clock_ms() >= s->accept_at_ms;
+
+	p[POLL_LISTEN] = (struct pollfd){ room ? s->listen_fd : -1, POLLIN, 0 };
+	for (size_t i = 0; i < SERVER_CONNS_MAX; i++) {
+		short events = conn_events(&s->conns[i]);
+
+		if (!events)
+			continue;
+		who[n] = &own->conns[i];
+		p[n++] = (struct pollfd){ s->conns[i].fd, events, 0 };
+	}
+	return n;
+}
+
+static int loop(struct server *s, struct pollfd *p, struct conn **who, struct err *err)
+{
+	for (;;) {
+		int64_t next_expiry = keystore_expire(s->a->keys, clock_boot_ms());
+		size_t n = fill(s, p, who, s);
+
+		if (poll(p, n, next_timeout(s, next_expiry)) < 0) {
+			if (errno == EINTR)
+				continue;
+			return err_sys(err, errno, "poll");
+		}
+		if (p[POLL_SIGNALS].revents || p[POLL_FOLLOW].revents)
+			return 0;
+		for (size_t i = POLL_CONNS; i < n; i++)
+			if (p[i].revents)
+				go(s, who[i]);
+		for (size_t i = 0; i < SERVER_CONNS_MAX; i++)
+			if (s->conns[i].state == CONN_DECIDE)
+				go(s, &s->conns[i]);
+		if (p[POLL_LISTEN].revents && accept_some(s, err))
+			return -1;
+		give_room(s);
+		end_overdue(s, clock_ms());
+	}
+}
+
+int server_run(struct agent *a, int listen_fd, int signals, int follow, struct err *err)
+{
+	struct pollfd p[POLL_CONNS + SERVER_CONNS_MAX];
+	struct conn *who[POLL_CONNS + SERVER_CONNS_MAX];
+	struct server *s = calloc(1, sizeof *s);
+	int r;
+
+	if (!s)
+		return err_sys(err, ENOMEM, "the table of connections");
+	s->a = a;
+	s->listen_fd = listen_fd;
+	p[POLL_SIGNALS] = (struct pollfd){ signals, POLLIN, 0 };
+	p[POLL_FOLLOW] = (struct pollfd){ follow, POLLIN, 0 };
+	r = loop(s, p, who, err);
+	for (size_t i = 0; i < SERVER_CONNS_MAX; i++)
+		if (s->conns[i].state != CONN_FREE)
+			end(s, &s->conns[i]);
+	free(s);
+	return r;
+}
