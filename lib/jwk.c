@@ -351,7 +351,7 @@ int jwk_set_read(struct jwk_set *set, const char *path, struct err *err)
 		err_set(err, ERR_REJECTED, "%s: a key file that others may use (mode %04o): chmod 600 %s", shown, st.st_mode & 07777u, shown);
 		goto out;
 	}
-	text = secret_new(S_ISREG(st.st_mode) && st.st_size < JWK_FILE_MAX ? (size_t)st.st_size : JWK_FILE_MAX);
+	text = secret_new(S_ISREG(st.st_mode) && st.st_size < JWK_FILE_MAX ? (size_t)st.st_size + 1 : JWK_FILE_MAX);
 	if (!text) {
 		err_sys(err, ENOMEM, "%s", shown);
 		goto out;
