@@ -316,10 +316,10 @@ def main(modes):
                 print(f"{mode}: {judged} files judged: " + ", ".join(f"{n} {k or 'ok'}" for k, n in kinds.most_common()), flush=True)
     finally:
         STRANGER.unlink(missing_ok=True)
-    for d in deviations:
+    for d in deviations[:40]:
         print(d)
     if deviations:
-        print(len(deviations), "deviations")
+        print(len(deviations), "deviations" + (", of which the first 40 are above" if len(deviations) > 40 else ""))
     return 1 if deviations else 0
 
 
