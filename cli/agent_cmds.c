@@ -1,0 +1,503 @@
+/* ct add, list, remove, lock, unlock, status. */
+#include "agent_cmds.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "json.h"
+#include "text.h"
+
+#define PASSPHRASE_MAX 1024u
+#define LIFETIME_MAX 4294967295u
+
+/* One exchange with the agent that the environment names. */
+static int ask(const char *json, const struct secret *blob, struct agent_addr *addr, struct agent_reply *reply, struct err *err)
+{
+	if (agent_addr_find(addr, cli_env, err) < 0)
+		return -1;
+	return agent_exchange(addr, json, blob ? blob->data : NULL, blob ? blob->len : 0, reply, err);
+}
+
+bool agent_reply_number(const struct agent_reply *reply, const char *name, uint64_t *v)
+{
+	struct json_member m;
+	struct json j;
+	bool found = false;
+
+	json_begin(&j, reply->json.data, reply->json.len);
+	while (!found && json_next(&j, &m, NULL) > 0)
+		found = json_is(&j, m.key, name) && json_u64(&j, m.value, v);
+	json_release(&j);
+	return found;
+}
+
+int agent_add_set(const struct agent_addr *addr, const struct jwk_set *set, uint64_t lifetime, uint64_t *number, struct err *err)
+{
+	struct secret *blob = jwk_set_write(set, JWK_REFERENCE, false);
+	struct agent_reply reply;
+	char json[96];
+	int ret;
+
+	if (!blob)
+		return err_sys(err, ENOMEM, "the key set");
+	if (lifetime)
+		snprintf(json, sizeof json, "{\"v\":%d,\"op\":\"add\",\"lifetime\":%" PRIu64 "}", WIRE_VERSION, lifetime);
+	else
+		snprintf(json, sizeof json, "{\"v\":%d,\"op\":\"add\"}", WIRE_VERSION);
+	ret = agent_exchange(addr, json, blob->data, blob->len, &reply, err);
+	secret_free(blob);
+	if (ret < 0)
+		return -1;
+	if (!agent_reply_number(&reply, "set", number))
+		*number = 0;
+	agent_reply_release(&reply);
+	return 0;
+}
+
+/* ---- add ---- */
+
+static const char ADD_HELP[] =
+	"usage: ct add [-t SECONDS] FILE…\n"
+	"\n"
+	"Gives key files to the agent; each becomes a set. The private half of a signing key (d) is never sent.\n"
+	"\n"
+	"  -t, --lifetime SECONDS   the agent forgets the set after that time\n"
+	"  -q, --quiet              say nothing\n"
+	"      --json               errors also as JSON on stdout\n"
+	"      --help, --version\n";
+
+int cmd_add(int argc, char **argv)
+{
+	static const struct option LONG[] = {
+		CLI_OPTIONS,
+		{ "lifetime", required_argument, NULL, 't' },
+		{ "json", no_argument, NULL, CLI_JSON },
+		{ NULL, 0, NULL, 0 },
+	};
+	uint64_t lifetime = 0, number;
+	struct agent_addr addr;
+	struct err err = { 0 };
+	int opt, status;
+
+	cli.help = ADD_HELP;
+	while ((opt = getopt_long(argc, argv, ":" CLI_LETTERS "t:", LONG, NULL)) != -1) {
+		if (opt == 't') {
+			if (!cli_number(optarg, 1, LIFETIME_MAX, false, &lifetime))
+				return cli_usage("-t takes 1 to %u seconds", LIFETIME_MAX);
+			continue;
+		}
+		status = cli_option(opt, argv);
+		if (status >= 0)
+			return status;
+	}
+	if (optind == argc)
+		return cli_usage("needs a key file");
+	if (agent_addr_find(&addr, cli_env, &err) < 0)
+		return cli_failed(NULL, &err);
+	for (int i = optind; i < argc; i++) {
+		struct jwk_set set = { NULL, 0 };
+		int ret = jwk_set_read(&set, argv[i], &err);
+		if (ret == 0)
+			ret = agent_add_set(&addr, &set, lifetime, &number, &err);
+		size_t keys = set.count;
+		jwk_set_release(&set);
+		if (ret < 0)
+			return cli_failed(argv[i], &err);
+		cli_say("%s: the agent has its %zu keys as set %" PRIu64, TEXT(argv[i], strlen(argv[i])), keys, number);
+	}
+	return CLI_OK;
+}
+
+/* ---- list ---- */
+
+static const char LIST_HELP[] =
+	"usage: ct list [--json]\n"
+	"\n"
+	"Shows the agent's key sets: what the keys are called, never what they are.\n"
+	"\n"
+	"      --json   as JSON\n"
+	"      --help, --version\n";
+
+/* A string member of an object, escaped into dst; `none` if it is absent or null. */
+static const char *shown(const struct json *j, int object, const char *name, const char *none, char *dst, size_t cap)
+{
+	int tok = json_get(j, object, name);
+	size_t raw;
+
+	if (tok < 0 || json_type(j, tok) != JSON_STRING)
+		return none;
+	json_raw(j, tok, &raw);
+	char *text = malloc(raw + 1);
+	if (!text)
+		return none;
+	text_escape(dst, cap, text, json_unescape(j, tok, text));
+	free(text);
+	return dst;
+}
+
+static void show_set(const struct json *j, int set)
+{
+	char kty[64], alg[64], kid[TEXT_MAX], digest[80];
+	uint64_t id = 0, left;
+	int tok = json_get(j, set, "id"), keys = json_get(j, set, "keys");
+
+	if (tok >= 0)
+		json_u64(j, tok, &id);
+	tok = json_get(j, set, "expires_in");
+	if (tok >= 0 && json_u64(j, tok, &left))
+		printf("set %" PRIu64 ", forgotten in %" PRIu64 " s\n", id, left);
+	else
+		printf("set %" PRIu64 "\n", id);
+	if (keys < 0 || json_type(j, keys) != JSON_ARRAY)
+		return;
+	for (int k = json_first(j, keys); k >= 0; k = json_sibling(j, k)) {
+		if (json_type(j, k) != JSON_OBJECT)
+			continue;
+		const char *type = shown(j, k, "kty", "?", kty, sizeof kty);
+		printf("  %-12s  %-17s  %s", strcmp(type, "oct") == 0 ? "master key" : "signing key", shown(j, k, "alg", "any algorithm", alg, sizeof alg),
+		       shown(j, k, "kid", "(no id)", kid, sizeof kid));
+		const char *sha = shown(j, k, "sha256", NULL, digest, sizeof digest);
+		if (sha)
+			printf("  sha256 %s", sha);
+		putchar('\n');
+	}
+}
+
+int cmd_list(int argc, char **argv)
+{
+	static const struct option LONG[] = {
+		CLI_OPTIONS,
+		{ "json", no_argument, NULL, CLI_JSON },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct agent_addr addr;
+	struct agent_reply reply;
+	struct err err = { 0 };
+	struct json_member m;
+	struct json j;
+	int opt, status, r;
+	size_t sets = 0;
+
+	cli.help = LIST_HELP;
+	while ((opt = getopt_long(argc, argv, ":" CLI_LETTERS, LONG, NULL)) != -1) {
+		status = cli_option(opt, argv);
+		if (status >= 0)
+			return status;
+	}
+	if (optind < argc)
+		return cli_usage("takes no argument");
+	if (ask("{\"v\":1,\"op\":\"list\"}", NULL, &addr, &reply, &err) < 0)
+		return cli_failed(NULL, &err);
+	/* Read it first: what does not parse is not shown. */
+	json_begin(&j, (const char *)reply.blob->data, reply.blob->len);
+	while ((r = json_next(&j, &m, &err)) > 0) {
+		if (!json_is(&j, m.key, "sets") || json_type(&j, m.value) != JSON_ARRAY || cli.json)
+			continue;
+		for (int s = json_first(&j, m.value); s >= 0; s = json_sibling(&j, s), sets++)
+			if (json_type(&j, s) == JSON_OBJECT)
+				show_set(&j, s);
+	}
+	json_release(&j);
+	if (r < 0) {
+		status = cli_failed(addr.path, &err);
+	} else if (cli.json) {
+		struct buf b = BUF_INIT;
+		cli_json_text(&b, reply.blob->data, reply.blob->len);
+		status = cli_print(&b);
+	} else {
+		if (sets == 0)
+			cli_say("the agent has no keys: ct add FILE");
+		status = CLI_OK;
+	}
+	agent_reply_release(&reply);
+	return status;
+}
+
+/* ---- remove ---- */
+
+static const char REMOVE_HELP[] =
+	"usage: ct remove SET…\n"
+	"       ct remove --all\n"
+	"\n"
+	"Takes key sets from the agent; ct list shows their numbers.\n"
+	"\n"
+	"  -a, --all     all of them\n"
+	"  -q, --quiet   say nothing\n"
+	"      --json    errors also as JSON on stdout\n"
+	"      --help, --version\n";
+
+static int remove_sets(const char *json, const char *what)
+{
+	struct agent_addr addr;
+	struct agent_reply reply;
+	struct err err = { 0 };
+	uint64_t n = 0;
+
+	if (ask(json, NULL, &addr, &reply, &err) < 0)
+		return cli_failed(what, &err);
+	agent_reply_number(&reply, "removed", &n);
+	agent_reply_release(&reply);
+	cli_say("%" PRIu64 " key set%s removed", n, n == 1 ? "" : "s");
+	return CLI_OK;
+}
+
+int cmd_remove(int argc, char **argv)
+{
+	static const struct option LONG[] = {
+		CLI_OPTIONS,
+		{ "all", no_argument, NULL, 'a' },
+		{ "json", no_argument, NULL, CLI_JSON },
+		{ NULL, 0, NULL, 0 },
+	};
+	int opt, status = CLI_OK;
+	bool all = false;
+	uint64_t set;
+
+	cli.help = REMOVE_HELP;
+	while ((opt = getopt_long(argc, argv, ":" CLI_LETTERS "a", LONG, NULL)) != -1) {
+		if (opt == 'a') {
+			all = true;
+			continue;
+		}
+		status = cli_option(opt, argv);
+		if (status >= 0)
+			return status;
+	}
+	if (all == (optind < argc))
+		return cli_usage("needs the numbers of sets, or --all");
+	if (all)
+		return remove_sets("{\"v\":1,\"op\":\"remove\",\"all\":true}", NULL);
+	for (int i = optind; i < argc; i++)
+		if (!cli_number(argv[i], 0, UINT64_MAX, false, &set))
+			return cli_usage("not the number of a set: %s", TEXT(argv[i], strlen(argv[i])));
+	for (int i = optind; i < argc && status <= CLI_OK; i++) {
+		char json[96];
+		cli_number(argv[i], 0, UINT64_MAX, false, &set);
+		snprintf(json, sizeof json, "{\"v\":%d,\"op\":\"remove\",\"set\":%" PRIu64 "}", WIRE_VERSION, set);
+		status = remove_sets(json, argv[i]);
+	}
+	return status;
+}
+
+/* ---- lock, unlock ---- */
+
+static const char LOCK_HELP[] =
+	"usage: ct lock\n"
+	"\n"
+	"Locks the agent with a passphrase: it keeps its keys, but serves nobody until ct unlock. The passphrase is asked for on a\n"
+	"terminal, else read as one line from stdin.\n"
+	"\n"
+	"  -q, --quiet   say nothing\n"
+	"      --json    errors also as JSON on stdout\n"
+	"      --help, --version\n";
+
+static const char UNLOCK_HELP[] =
+	"usage: ct unlock\n"
+	"\n"
+	"Unlocks an agent that ct lock locked. The passphrase is asked for on a terminal, else read as one line from stdin.\n"
+	"\n"
+	"  -q, --quiet   say nothing\n"
+	"      --json    errors also as JSON on stdout\n"
+	"      --help, --version\n";
+
+/* One line without its newline; the bytes are only ever in s. */
+static int read_line(int fd, struct secret *s, size_t *len, struct err *err)
+{
+	*len = 0;
+	for (;;) {
+		ssize_t n = read(fd, s->data + *len, 1);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(err, errno, "the passphrase cannot be read");
+		if (n == 0 || s->data[*len] == '\n')
+			break;
+		if (++*len == s->len)
+			return cli_err(err, EINVAL, "a passphrase has at most %u bytes", PASSPHRASE_MAX);
+	}
+	return *len > 0 ? 0 : cli_err(err, EINVAL, "an empty passphrase");
+}
+
+/* Asks on the terminal with the echo off; a signal that ends ct meanwhile leaves the echo to the shell, as getpass() does. */
+static int read_passphrase(const char *prompt, struct secret *s, size_t *len, struct err *err)
+{
+	struct termios old, quiet;
+	int tty = isatty(STDIN_FILENO) ? open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY) : -1, ret;
+
+	if (tty < 0 || tcgetattr(tty, &old) < 0) {
+		if (tty >= 0)
+			close(tty);
+		return read_line(STDIN_FILENO, s, len, err);
+	}
+	quiet = old;
+	quiet.c_lflag &= ~(tcflag_t)ECHO;
+	quiet.c_lflag |= ECHONL;
+	tcsetattr(tty, TCSAFLUSH, &quiet);
+	dprintf(tty, "%s: ", prompt);
+	ret = read_line(tty, s, len, err);
+	tcsetattr(tty, TCSAFLUSH, &old);
+	close(tty);
+	return ret;
+}
+
+static int passphrase(bool twice, struct secret *s, struct err *err)
+{
+	size_t len, again;
+
+	if (read_passphrase("Passphrase for the agent", s, &len, err) < 0)
+		return -1;
+	if (twice && isatty(STDIN_FILENO)) {
+		struct secret *second = secret_new(s->len);
+		int ret = second ? read_passphrase("The same again", second, &again, err) : err_sys(err, ENOMEM, "the passphrase");
+		if (ret == 0 && (again != len || !secret_equal(s, second)))
+			ret = cli_err(err, EINVAL, "the two passphrases differ");
+		secret_free(second);
+		if (ret < 0)
+			return -1;
+	}
+	s->len = len;
+	return 0;
+}
+
+static int lock_or_unlock(int argc, char **argv, bool lock)
+{
+	static const struct option LONG[] = {
+		CLI_OPTIONS,
+		{ "json", no_argument, NULL, CLI_JSON },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct agent_addr addr;
+	struct agent_reply reply;
+	struct err err = { 0 };
+	int opt, status;
+
+	cli.help = lock ? LOCK_HELP : UNLOCK_HELP;
+	while ((opt = getopt_long(argc, argv, ":" CLI_LETTERS, LONG, NULL)) != -1) {
+		status = cli_option(opt, argv);
+		if (status >= 0)
+			return status;
+	}
+	if (optind < argc)
+		return cli_usage("takes no argument: the passphrase is asked for");
+	struct secret *s = secret_new(PASSPHRASE_MAX + 1);
+	if (!s)
+		err_sys(&err, ENOMEM, "the passphrase");
+	size_t room = s ? s->len : 0;
+	int ret = s ? passphrase(lock, s, &err) : -1;
+	if (ret == 0)
+		ret = ask(lock ? "{\"v\":1,\"op\":\"lock\"}" : "{\"v\":1,\"op\":\"unlock\"}", s, &addr, &reply, &err);
+	if (s)
+		s->len = room; /* so that all of it is wiped */
+	secret_free(s);
+	if (ret < 0)
+		return cli_failed(NULL, &err);
+	agent_reply_release(&reply);
+	cli_say(lock ? "the agent is locked" : "the agent is unlocked");
+	return CLI_OK;
+}
+
+int cmd_lock(int argc, char **argv)
+{
+	return lock_or_unlock(argc, argv, true);
+}
+
+int cmd_unlock(int argc, char **argv)
+{
+	return lock_or_unlock(argc, argv, false);
+}
+
+/* ---- status ---- */
+
+static const char STATUS_HELP[] =
+	"usage: ct status [--json]\n"
+	"\n"
+	"Shows whether an agent answers, and how it is doing.\n"
+	"\n"
+	"      --json   as JSON\n"
+	"      --help, --version\n";
+
+static bool is_true(const struct json *j, int object, const char *name)
+{
+	int tok = json_get(j, object, name);
+
+	return tok >= 0 && json_type(j, tok) == JSON_TRUE;
+}
+
+static uint64_t number_of(const struct json *j, int object, const char *name)
+{
+	int tok = json_get(j, object, name);
+	uint64_t v = 0;
+
+	if (tok >= 0)
+		json_u64(j, tok, &v);
+	return v;
+}
+
+static void show_status(const struct agent_addr *addr, const struct agent_reply *reply)
+{
+	struct json_member m;
+	struct json j;
+
+	printf("agent %ld at %s\n", (long)reply->pid, TEXT(addr->path, strlen(addr->path)));
+	json_begin(&j, reply->json.data, reply->json.len);
+	while (json_next(&j, &m, NULL) > 0) {
+		uint64_t n = 0;
+		bool number = json_u64(&j, m.value, &n), object = json_type(&j, m.value) == JSON_OBJECT;
+		if (json_is(&j, m.key, "sets") && number)
+			printf("  key sets:  %" PRIu64 "%s\n", n, n ? "" : " (ct add FILE)");
+		else if (json_is(&j, m.key, "locked"))
+			printf("  locked:    %s\n", json_type(&j, m.value) == JSON_TRUE ? "yes (ct unlock)" : "no");
+		else if (json_is(&j, m.key, "uptime_s") && number)
+			printf("  running:   %" PRIu64 " h %02" PRIu64 " min %02" PRIu64 " s\n", n / 3600, n / 60 % 60, n % 60);
+		else if (json_is(&j, m.key, "opens") && object)
+			printf("  files:     %" PRIu64 " served, %" PRIu64 " refused by policy, %" PRIu64 " failed\n", number_of(&j, m.value, "served"),
+			       number_of(&j, m.value, "refused"), number_of(&j, m.value, "failed"));
+		else if (json_is(&j, m.key, "hardening") && object)
+			printf("  hardening: %s, %s, %s, %s\n", is_true(&j, m.value, "no_dump") ? "not traceable" : "TRACEABLE",
+			       is_true(&j, m.value, "no_core") ? "no core dump" : "CORE DUMPS",
+			       is_true(&j, m.value, "no_new_privs") ? "no new privileges" : "NEW PRIVILEGES",
+			       is_true(&j, m.value, "memory_locked") ? "keys in locked memory" : "KEYS CAN REACH SWAP (raise ulimit -l)");
+	}
+	json_release(&j);
+}
+
+int cmd_status(int argc, char **argv)
+{
+	static const struct option LONG[] = {
+		CLI_OPTIONS,
+		{ "json", no_argument, NULL, CLI_JSON },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct agent_addr addr;
+	struct agent_reply reply;
+	struct err err = { 0 };
+	int opt, status;
+
+	cli.help = STATUS_HELP;
+	while ((opt = getopt_long(argc, argv, ":" CLI_LETTERS, LONG, NULL)) != -1) {
+		status = cli_option(opt, argv);
+		if (status >= 0)
+			return status;
+	}
+	if (optind < argc)
+		return cli_usage("takes no argument");
+	if (ask("{\"v\":1,\"op\":\"status\"}", NULL, &addr, &reply, &err) < 0)
+		return cli_failed(NULL, &err);
+	status = CLI_OK;
+	if (cli.json) {
+		struct buf b = BUF_INIT;
+		cli_json_text(&b, reply.json.data, reply.json.len);
+		status = cli_print(&b);
+	} else {
+		show_status(&addr, &reply);
+	}
+	agent_reply_release(&reply);
+	return status;
+}

@@ -1,0 +1,18 @@
+/*
+ * agent_cmds: talking to ct-agent from ct (docs/PROTOCOL.md).
+ */
+#ifndef CT_AGENT_CMDS_H
+#define CT_AGENT_CMDS_H
+
+#include "agent_client.h"
+#include "jwk.h"
+
+/*
+ * Sends a set without private signing keys. lifetime: seconds, 0: the agent's default. Stores the set's number in *number.
+ */
+int agent_add_set(const struct agent_addr *addr, const struct jwk_set *set, uint64_t lifetime, uint64_t *number, struct err *err);
+
+/* A number of the reply's JSON; false: it has none of that name. */
+bool agent_reply_number(const struct agent_reply *reply, const char *name, uint64_t *v);
+
+#endif

@@ -1,0 +1,346 @@
+#include "convert.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "model.h"
+#include "progress.h"
+#include "text.h"
+
+#define DEPTH_MAX 64      /* nested folders: also what ends a loop of links */
+#define COPY_STEP 1048576u
+
+struct walk {
+	const struct convert *c;
+	char root[PATH_MAX]; /* IN, resolved */
+	struct err *err;
+	char failed[PATH_MAX]; /* which file *err is about */
+	size_t models, copied;
+};
+
+static int fail_at(struct walk *w, const char *path)
+{
+	snprintf(w->failed, sizeof w->failed, "%s", path);
+	return -1;
+}
+
+static int convert_model(const struct convert *c, const char *in, const char *out, struct err *err)
+{
+	struct progress bar;
+	struct stat before, after;
+	struct out o;
+	int ret;
+
+	if (stat(in, &before) < 0)
+		return err_sys(err, errno, "cannot be opened");
+	/* What comes out in the clear is for its owner alone. */
+	mode_t mode = c->encrypting ? before.st_mode & 0777 : before.st_mode & 0700;
+	if (out_open(&o, out, mode | 0600, c->force, &before, err) < 0) {
+		char text[sizeof err->text];
+		memcpy(text, err->text, sizeof text);
+		snprintf(err->text, sizeof err->text, "the output %s %s", TEXT(out, strlen(out)), text);
+		return -1;
+	}
+	progress_start(&bar, in);
+	ret = c->model(c, in, &o, &bar.counters, err);
+	progress_stop(&bar);
+	if (ret == 0 && (stat(in, &after) < 0 || after.st_ino != before.st_ino || after.st_size != before.st_size ||
+	                 after.st_mtim.tv_sec != before.st_mtim.tv_sec || after.st_mtim.tv_nsec != before.st_mtim.tv_nsec))
+		ret = cli_err(err, EBUSY, "was changed while it was read: try again when nobody writes it");
+	if (ret < 0) {
+		out_abort(&o);
+		return -1;
+	}
+	return out_commit(&o, err);
+}
+
+static int copy_bytes(int from, int to, struct err *err)
+{
+	char *buf = malloc(COPY_STEP);
+	int ret = -1;
+
+	if (!buf)
+		return err_sys(err, ENOMEM, "a buffer");
+	for (;;) {
+		ssize_t n = read(from, buf, COPY_STEP), done = 0;
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			err_sys(err, errno, "cannot be read");
+			goto out;
+		}
+		if (n == 0)
+			break;
+		while (done < n) {
+			ssize_t m = write(to, buf + done, (size_t)(n - done));
+			if (m < 0 && errno == EINTR)
+				continue;
+			if (m < 0) {
+				err_sys(err, errno, "its copy cannot be written");
+				goto out;
+			}
+			done += m;
+		}
+	}
+	ret = 0;
+out:
+	free(buf);
+	return ret;
+}
+
+static int copy_file(const struct convert *c, const char *in, const char *out, struct err *err)
+{
+	int fd = open(in, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	struct stat st;
+	struct out o;
+	int ret = -1;
+
+	if (fd < 0)
+		return err_sys(err, errno, "cannot be opened");
+	if (fstat(fd, &st) < 0) {
+		err_sys(err, errno, "cannot be looked at");
+		goto out;
+	}
+	if (out_open(&o, out, st.st_mode & 07777, c->force, &st, err) < 0)
+		goto out;
+	ret = copy_bytes(fd, o.fd, err);
+	if (ret == 0) {
+		const struct timespec times[2] = { st.st_atim, st.st_mtim };
+		if (futimens(o.fd, times) < 0)
+			ret = err_sys(err, errno, "its copy cannot take its time");
+	}
+	if (ret < 0)
+		out_abort(&o);
+	else
+		ret = out_commit(&o, err);
+out:
+	close(fd);
+	return ret;
+}
+
+static bool has_suffix(const char *path)
+{
+	static const char suffix[] = ".safetensors";
+	size_t len = strlen(path), n = sizeof suffix - 1;
+
+	return len >= n && strcmp(path + len - n, suffix) == 0;
+}
+
+static bool is_inside(const char *path, const char *root)
+{
+	size_t n = strlen(root);
+
+	return strncmp(path, root, n) == 0 && (path[n] == '/' || path[n] == '\0' || strcmp(root, "/") == 0);
+}
+
+/* 1: the link was kept as a link, 0: it is to be followed, -1: failure. */
+static int keep_link(struct walk *w, const char *in, const char *out)
+{
+	char target[PATH_MAX], real[PATH_MAX];
+	ssize_t n = readlink(in, target, sizeof target - 1);
+
+	if (n < 0)
+		return err_sys(w->err, errno, "its link cannot be read");
+	target[n] = '\0';
+	if (!realpath(in, real))
+		return err_sys(w->err, errno, "is a link that leads nowhere: mend or remove it");
+	if (target[0] == '/' || !is_inside(real, w->root))
+		return 0;
+	if (w->c->force && unlink(out) < 0 && errno != ENOENT)
+		return err_sys(w->err, errno, "its copy cannot be replaced");
+	if (symlink(target, out) < 0)
+		return err_sys(w->err, errno, "its link cannot be copied");
+	return 1;
+}
+
+static int walk_file(struct walk *w, const char *in, const char *out)
+{
+	enum model_kind kind;
+	bool model = has_suffix(in);
+
+	if (model_kind(in, &kind, w->err) < 0)
+		return -1;
+	/* A model hides under other names as well (blobs of a hub cache, backups): it must not be copied in the clear. */
+	model = model || kind != MODEL_NONE;
+	if (!w->c->encrypting && kind == MODEL_PLAIN)
+		model = false;
+	if (!model) {
+		w->copied++;
+		return copy_file(w->c, in, out, w->err);
+	}
+	w->models++;
+	return convert_model(w->c, in, out, w->err);
+}
+
+static int walk_folder(struct walk *w, const char *in, const char *out, int depth);
+
+static int walk_entry(struct walk *w, const char *in, const char *out, int depth)
+{
+	struct stat st;
+
+	if (lstat(in, &st) < 0) {
+		err_sys(w->err, errno, "cannot be looked at");
+		return fail_at(w, in);
+	}
+	if (S_ISLNK(st.st_mode)) {
+		int kept = keep_link(w, in, out);
+		if (kept != 0)
+			return kept < 0 ? fail_at(w, in) : 0;
+		if (stat(in, &st) < 0) {
+			err_sys(w->err, errno, "cannot be looked at");
+			return fail_at(w, in);
+		}
+	}
+	if (S_ISDIR(st.st_mode))
+		return walk_folder(w, in, out, depth + 1);
+	if (!S_ISREG(st.st_mode)) {
+		cli_err(w->err, EINVAL, "is neither file nor folder nor link: move it elsewhere");
+		return fail_at(w, in);
+	}
+	return walk_file(w, in, out) < 0 ? fail_at(w, in) : 0;
+}
+
+static int not_dots(const struct dirent *d)
+{
+	return strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0;
+}
+
+static int walk_folder(struct walk *w, const char *in, const char *out, int depth)
+{
+	struct dirent **names = NULL;
+	struct stat st;
+	int n, ret = -1;
+
+	if (depth > DEPTH_MAX) {
+		cli_err(w->err, ELOOP, "lies in more than %d folders, or a link leads back to a folder above", DEPTH_MAX);
+		return fail_at(w, in);
+	}
+	n = scandir(in, &names, not_dots, alphasort);
+	if (n < 0 || stat(in, &st) < 0) {
+		err_sys(w->err, errno, "cannot be looked at");
+		fail_at(w, in);
+		goto out;
+	}
+	if (mkdir(out, 0700) < 0 && errno != EEXIST) {
+		err_sys(w->err, errno, "cannot be made");
+		fail_at(w, out);
+		goto out;
+	}
+	for (int i = 0; i < n; i++) {
+		char from[PATH_MAX], to[PATH_MAX];
+		if (snprintf(from, sizeof from, "%s/%s", in, names[i]->d_name) >= (int)sizeof from ||
+		    snprintf(to, sizeof to, "%s/%s", out, names[i]->d_name) >= (int)sizeof to) {
+			err_sys(w->err, ENAMETOOLONG, "holds too long a name");
+			fail_at(w, in);
+			goto out;
+		}
+		if (walk_entry(w, from, to, depth) < 0)
+			goto out;
+	}
+	const struct timespec times[2] = { st.st_atim, st.st_mtim };
+	if (chmod(out, st.st_mode & 07777) < 0 || utimensat(AT_FDCWD, out, times, 0) < 0) {
+		err_sys(w->err, errno, "cannot take the mode and time of the original");
+		fail_at(w, out);
+		goto out;
+	}
+	ret = 0;
+out:
+	for (int i = 0; i < n; i++)
+		free(names[i]);
+	free(names);
+	return ret;
+}
+
+/* The absolute path of what may not exist yet. */
+static int resolve_new(const char *path, char real[PATH_MAX], struct err *err)
+{
+	char copy[PATH_MAX], parent[PATH_MAX];
+	size_t len = strlen(path);
+
+	if (realpath(path, real))
+		return 0;
+	if (errno != ENOENT || len >= sizeof copy)
+		return err_sys(err, len >= sizeof copy ? ENAMETOOLONG : errno, "cannot be used");
+	memcpy(copy, path, len + 1);
+	while (len > 1 && copy[len - 1] == '/')
+		copy[--len] = '\0';
+	char *slash = strrchr(copy, '/'), *name = slash ? slash + 1 : copy;
+	if (slash)
+		*slash = '\0';
+	if (!realpath(!slash ? "." : slash == copy ? "/" : copy, parent))
+		return err_sys(err, errno, "cannot be made");
+	if (snprintf(real, PATH_MAX, "%s/%s", strcmp(parent, "/") == 0 ? "" : parent, name) >= PATH_MAX)
+		return err_sys(err, ENAMETOOLONG, "cannot be used");
+	return 0;
+}
+
+static int check_target_folder(const struct convert *c, const char *root, const char *out, struct err *err)
+{
+	char real[PATH_MAX];
+	struct stat st;
+
+	if (resolve_new(out, real, err) < 0)
+		return -1;
+	if (is_inside(real, root) || is_inside(root, real))
+		return cli_err(err, EINVAL, "input and output folder lie within one another: name another output");
+	if (stat(out, &st) < 0)
+		return errno == ENOENT ? 0 : err_sys(err, errno, "cannot be used");
+	if (!S_ISDIR(st.st_mode))
+		return cli_err(err, ENOTDIR, "is a file, and the input a folder: name a folder");
+	struct dirent **names = NULL;
+	int n = scandir(out, &names, not_dots, NULL);
+	for (int i = 0; i < n; i++)
+		free(names[i]);
+	free(names);
+	if (n > 0 && !c->force)
+		return cli_err(err, ENOTEMPTY, "exists and is not empty: use --force to replace what has the same name in it");
+	return n < 0 ? err_sys(err, errno, "cannot be used") : 0;
+}
+
+static int convert_folder(const struct convert *c, const char *in, const char *out)
+{
+	struct err err = { 0 };
+	struct walk w = { .c = c, .err = &err };
+
+	if (!realpath(in, w.root)) {
+		err_sys(&err, errno, "cannot be opened");
+		return cli_failed(in, &err);
+	}
+	if (check_target_folder(c, w.root, out, &err) < 0)
+		return cli_failed(out, &err);
+	if (walk_folder(&w, in, out, 0) < 0)
+		return cli_failed(w.failed, &err);
+	if (w.models == 0) {
+		cli_err(&err, ENOENT, "holds no model to %s: all %zu files were copied as they are", c->encrypting ? "encrypt" : "decrypt", w.copied);
+		return cli_failed(in, &err);
+	}
+	cli_say("%s: %zu %s, %zu other files copied", TEXT(out, strlen(out)), w.models,
+	        c->encrypting ? "models encrypted" : "models decrypted", w.copied);
+	return CLI_OK;
+}
+
+int convert_run(const struct convert *c, const char *in, const char *out)
+{
+	struct err err = { 0 };
+	struct stat st;
+
+	if (stat(in, &st) < 0) {
+		err_sys(&err, errno, "cannot be opened");
+		return cli_failed(in, &err);
+	}
+	if (S_ISDIR(st.st_mode))
+		return convert_folder(c, in, out);
+	if (!S_ISREG(st.st_mode)) {
+		cli_err(&err, EINVAL, "is neither a regular file nor a folder");
+		return cli_failed(in, &err);
+	}
+	return convert_model(c, in, out, &err) < 0 ? cli_failed(in, &err) : CLI_OK;
+}

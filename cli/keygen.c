@@ -1,0 +1,231 @@
+/* ct keygen: a master key and a signing key, and the set for those who only read. */
+#include <errno.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "jwk.h"
+#include "out.h"
+#include "text.h"
+
+static const char HELP[] =
+	"usage: ct keygen [OPTIONS] -o FILE\n"
+	"       ct keygen --from FILE --reader FILE\n"
+	"\n"
+	"Makes a key file (JWK set, mode 0600): a master key, which encrypts, and a signing key, which says who encrypted.\n"
+	"\n"
+	"  -o, --output FILE   write the set there; without it: to stdout, unless that is a terminal\n"
+	"      --reader FILE   also write the set for those who only read: without the private half of the signing key.\n"
+	"                      It still holds the master key: keep it secret as well\n"
+	"      --from FILE     make no keys: derive --reader from this set\n"
+	"      --alg ALG       aes256gcm (default), aes128gcm, chacha20poly1305\n"
+	"      --kid-enc ID    name of the master key (default: enc- and 8 random letters)\n"
+	"      --kid-sign ID   name of the signing key (default: sign- and 8 random letters)\n"
+	"      --jose          spell the set as RFC 7517 does, for JOSE tools\n"
+	"      --force         replace a file that exists\n"
+	"  -q, --quiet         say nothing\n"
+	"      --help, --version\n";
+
+struct options {
+	const char *output, *reader, *from, *kid_enc, *kid_sign;
+	enum aead_alg alg;
+	bool jose, force, made; /* made: an option that only matters for new keys was given */
+};
+
+static int parse_options(int argc, char **argv, struct options *o)
+{
+	enum { READER = CLI_OWN, FROM, ALG, KID_ENC, KID_SIGN, JOSE };
+	static const struct option LONG[] = {
+		CLI_OPTIONS,
+		{ "output", required_argument, NULL, 'o' },
+		{ "reader", required_argument, NULL, READER },
+		{ "from", required_argument, NULL, FROM },
+		{ "alg", required_argument, NULL, ALG },
+		{ "kid-enc", required_argument, NULL, KID_ENC },
+		{ "kid-sign", required_argument, NULL, KID_SIGN },
+		{ "jose", no_argument, NULL, JOSE },
+		{ "force", no_argument, NULL, CLI_FORCE },
+		{ NULL, 0, NULL, 0 },
+	};
+	int opt, status;
+
+	while ((opt = getopt_long(argc, argv, ":" CLI_LETTERS "o:", LONG, NULL)) != -1) {
+		o->made = o->made || opt == ALG || opt == KID_ENC || opt == KID_SIGN || opt == 'o';
+		switch (opt) {
+		case 'o':
+			o->output = optarg;
+			break;
+		case READER:
+			o->reader = optarg;
+			break;
+		case FROM:
+			o->from = optarg;
+			break;
+		case ALG:
+			if (!aead_alg_parse(optarg, strlen(optarg), &o->alg))
+				return cli_usage("unknown algorithm %s", TEXT(optarg, strlen(optarg)));
+			break;
+		case KID_ENC:
+			o->kid_enc = optarg;
+			break;
+		case KID_SIGN:
+			o->kid_sign = optarg;
+			break;
+		case JOSE:
+			o->jose = true;
+			break;
+		case CLI_FORCE:
+			o->force = true;
+			break;
+		default:
+			status = cli_option(opt, argv);
+			if (status >= 0)
+				return status;
+		}
+	}
+	if (optind < argc)
+		return cli_usage("unexpected argument %s", TEXT(argv[optind], strlen(argv[optind])));
+	if (o->from && !o->reader)
+		return cli_usage("--from needs --reader");
+	if (o->from && o->made)
+		return cli_usage("--from makes no keys: -o, --alg and the key ids do not go with it");
+	if (o->output && o->reader && strcmp(o->output, o->reader) == 0)
+		return cli_usage("-o and --reader name the same file");
+	return -1;
+}
+
+static int set_kid(struct jwk *key, const char *kid, const char *prefix, struct err *err)
+{
+	static const char letters[] = "abcdefghijkmnpqrstuvwxyz23456789"; /* 32; without those that look alike */
+	unsigned char random[8];
+	size_t len;
+
+	if (!kid) {
+		if (RAND_bytes(random, sizeof random) != 1)
+			return err_sys(err, EIO, "OpenSSL has no random bytes");
+		len = (size_t)snprintf(key->kid, sizeof key->kid, "%s", prefix);
+		for (size_t i = 0; i < sizeof random; i++)
+			key->kid[len++] = letters[random[i] % 32];
+	} else {
+		len = strlen(kid);
+		if (len == 0 || len > JWK_KID_MAX)
+			return cli_err(err, EINVAL, "a key id has 1 to %u bytes", JWK_KID_MAX);
+		for (size_t at = 0, n; at < len; at += n) {
+			uint32_t cp;
+			n = text_utf8_decode(kid + at, len - at, &cp);
+			if (n == 0 || cp < 0x20)
+				return cli_err(err, EINVAL, "the key id %s is not plain UTF-8 text", TEXT(kid, len));
+		}
+		memcpy(key->kid, kid, len);
+	}
+	key->kid[len] = '\0';
+	key->kid_len = len;
+	key->has_kid = true;
+	return 0;
+}
+
+static int make_set(struct jwk_set *set, const struct options *o, struct err *err)
+{
+	set->keys = calloc(2, sizeof *set->keys);
+	if (!set->keys)
+		return err_sys(err, ENOMEM, "the keys");
+	set->count = 2;
+	struct jwk *kek = &set->keys[0], *signer = &set->keys[1];
+	kek->kind = JWK_OCT;
+	kek->has_alg = true;
+	kek->alg = o->alg;
+	kek->secret = secret_new(aead_key_len(o->alg));
+	signer->kind = JWK_OKP;
+	signer->secret = secret_new(SIGN_KEY_LEN);
+	if (!kek->secret || !signer->secret)
+		return err_sys(err, ENOMEM, "the keys");
+	if (set_kid(kek, o->kid_enc, "enc-", err) < 0 || set_kid(signer, o->kid_sign, "sign-", err) < 0)
+		return -1;
+	if (RAND_priv_bytes(kek->secret->data, (int)kek->secret->len) != 1 || RAND_priv_bytes(signer->secret->data, SIGN_KEY_LEN) != 1 ||
+	    !sign_public(signer->secret->data, signer->x))
+		return err_sys(err, EIO, "OpenSSL cannot make keys");
+	return 0;
+}
+
+static int write_all(int fd, const uint8_t *p, size_t len, struct err *err)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, p, len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(err, errno, "cannot be written");
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* Fills a temporary file for path (NULL: writes to stdout at once). */
+static int put_set(struct out *out, const char *path, const struct jwk_set *set, const struct options *o, bool private,
+                   struct err *err)
+{
+	struct secret *text = jwk_set_write(set, o->jose ? JWK_RFC7517 : JWK_REFERENCE, private);
+	int ret;
+
+	if (!text)
+		return err_sys(err, ENOMEM, "the key set");
+	ret = path ? out_open(out, path, 0600, o->force, NULL, err) : 0;
+	int fd = path ? out->fd : STDOUT_FILENO;
+	if (ret == 0)
+		ret = write_all(fd, text->data, text->len, err);
+	if (ret == 0 && (text->len == 0 || text->data[text->len - 1] != '\n'))
+		ret = write_all(fd, (const uint8_t *)"\n", 1, err);
+	secret_free(text);
+	return ret;
+}
+
+int cmd_keygen(int argc, char **argv)
+{
+	struct options o = { .alg = AEAD_AES256GCM };
+	struct jwk_set set = { NULL, 0 };
+	struct out out = { .fd = -1, .slot = -1 }, reader = out;
+	struct err err = { 0 };
+	const char *at = NULL; /* the file that an error is about */
+	int status;
+
+	cli.help = HELP;
+	status = parse_options(argc, argv, &o);
+	if (status >= 0)
+		return status;
+	if (!o.from && !o.output && isatty(STDOUT_FILENO))
+		return cli_usage("keys are not shown on a terminal: name a file with -o FILE");
+
+	status = CLI_FAILED;
+	at = o.from ? o.from : o.output;
+	if ((o.from ? jwk_set_read(&set, o.from, &err) : make_set(&set, &o, &err)) < 0)
+		goto out;
+	if (!o.from && put_set(&out, o.output, &set, &o, true, &err) < 0)
+		goto out;
+	if (o.reader) {
+		at = o.reader;
+		if (put_set(&reader, o.reader, &set, &o, false, &err) < 0 || out_commit(&reader, &err) < 0)
+			goto out;
+		cli_say("%s: the set for those who only read; it holds the master key, so keep it secret",
+		        TEXT(o.reader, strlen(o.reader)));
+	}
+	if (o.output) {
+		at = o.output;
+		if (out_commit(&out, &err) < 0)
+			goto out;
+		cli_say("%s: master key %s, signing key %s; keep it secret, and a copy of it safe: without it nobody reads what it encrypts",
+		        TEXT(o.output, strlen(o.output)), TEXT(set.keys[0].kid, set.keys[0].kid_len),
+		        TEXT(set.keys[1].kid, set.keys[1].kid_len));
+	}
+	status = CLI_OK;
+out:
+	if (status != CLI_OK)
+		cli_failed(at, &err);
+	out_abort(&out);
+	out_abort(&reader);
+	jwk_set_release(&set);
+	return status;
+}

@@ -1,0 +1,166 @@
+#include "model.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent_client.h"
+#include "cli.h"
+#include "policy.h"
+#include "unlock.h"
+
+static int read_at(int fd, void *buf, size_t len, uint64_t at, struct err *err)
+{
+	uint8_t *p = buf;
+
+	while (len > 0) {
+		ssize_t n = pread(fd, p, len, (off_t)at);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(err, errno, "cannot be read");
+		if (n == 0)
+			return err_set(err, ERR_FORMAT, "ends at byte %" PRIu64 ": it was cut short while it was read", at);
+		p += n;
+		at += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static int read_header(struct model *m, struct err *err)
+{
+	uint64_t size = (uint64_t)m->st.st_size, total = 0;
+	uint8_t first[HEADER_PREFIX + 1];
+
+	if (size < sizeof first)
+		return err_set(err, ERR_FORMAT, "is not a safetensors file: %" PRIu64 " bytes are too short", size);
+	if (read_at(m->fd, first, sizeof first, 0, err) < 0)
+		return -1;
+	for (int i = 7; i >= 0; i--)
+		total = total << 8 | first[i];
+	if (total > HEADER_MAX || total > size - HEADER_PREFIX)
+		return err_set(err, ERR_FORMAT, "is not a safetensors file, or is cut short: it says its header has %" PRIu64 " bytes", total);
+	m->raw_len = (size_t)(HEADER_PREFIX + total);
+	m->raw = malloc(m->raw_len);
+	if (!m->raw)
+		return err_sys(err, ENOMEM, "a header of %" PRIu64 " bytes", total);
+	return read_at(m->fd, m->raw, m->raw_len, 0, err);
+}
+
+static int parse(struct model *m, struct err *err)
+{
+	uint64_t size = (uint64_t)m->st.st_size;
+
+	if (header_parse(&m->plain, m->raw, m->raw_len, size, err) < 0)
+		return -1;
+	int encrypted = crypto_info_present(&m->plain, err);
+	if (encrypted == 0)
+		return 0;
+	header_release(&m->plain);
+	memset(&m->plain, 0, sizeof m->plain);
+	if (encrypted < 0)
+		return -1;
+	m->encrypted = true;
+	m->file = file_parse(m->raw, m->raw_len, size, err);
+	return m->file ? 0 : -1;
+}
+
+int model_open(struct model *m, const char *path, struct err *err)
+{
+	*m = (struct model){ .fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK) };
+	if (m->fd < 0)
+		return err_sys(err, errno, "cannot be opened");
+	if (fstat(m->fd, &m->st) < 0) {
+		err_sys(err, errno, "cannot be looked at");
+		goto fail;
+	}
+	if (!S_ISREG(m->st.st_mode)) {
+		cli_err(err, S_ISDIR(m->st.st_mode) ? EISDIR : EINVAL, "is not a regular file");
+		goto fail;
+	}
+	if (read_header(m, err) == 0 && parse(m, err) == 0)
+		return 0;
+fail:
+	model_close(m);
+	return -1;
+}
+
+static int unlock_here(struct model *m, const struct jwk_set *set, struct err *err)
+{
+	const struct crypto_info *c = file_crypto(m->file);
+	size_t which;
+
+	if (unlock_verify(set, 1, file_header(m->file), c, &which, err) < 0)
+		return -1;
+	if (!policy_is_default(c->local))
+		return err_set(err, ERR_REJECTED, "its policy is not the default one, and there is no policy engine to ask: ct inspect shows it");
+	struct secret *keys = unlock_keys(set, c, err);
+	if (!keys)
+		return -1;
+	if (file_set_keys(m->file, keys, err) < 0) {
+		secret_free(keys);
+		return -1;
+	}
+	return 0;
+}
+
+static int unlock_by_agent(struct model *m, struct err *err)
+{
+	struct agent_addr addr;
+	struct agent_reply reply;
+	int ret = -1;
+
+	if (agent_addr_find(&addr, cli_env, err) < 0)
+		return -1;
+	if (agent_open(&addr, m->raw, m->raw_len, (uint64_t)m->st.st_size, &reply, err) < 0)
+		return -1;
+	if (reply.disposition != WIRE_SERVE)
+		err_set(err, ERR_REJECTED, "the agent gives no keys for it");
+	else if (file_set_keys(m->file, reply.blob, err) == 0) {
+		reply.blob = NULL; /* the file owns them now */
+		ret = 0;
+	}
+	agent_reply_release(&reply);
+	return ret;
+}
+
+int model_unlock(struct model *m, const struct jwk_set *set, struct err *err)
+{
+	if (!m->encrypted)
+		return err_set(err, ERR_PLAIN, "is a plain file, not encrypted: nothing vouches for its bytes");
+	return set ? unlock_here(m, set, err) : unlock_by_agent(m, err);
+}
+
+void model_close(struct model *m)
+{
+	file_free(m->file);
+	header_release(&m->plain);
+	free(m->raw);
+	if (m->fd >= 0)
+		close(m->fd);
+	*m = (struct model){ .fd = -1 };
+}
+
+int model_kind(const char *path, enum model_kind *kind, struct err *err)
+{
+	struct model m = { .fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY) };
+	uint8_t first[32];
+	uint64_t total;
+	int ret = 0;
+
+	*kind = MODEL_NONE;
+	if (m.fd < 0)
+		return err_sys(err, errno, "cannot be opened");
+	ssize_t n = fstat(m.fd, &m.st) < 0 ? -1 : pread(m.fd, first, sizeof first, 0);
+	if (n < 0)
+		ret = err_sys(err, errno, "cannot be read");
+	else if (header_look(first, (size_t)n, (uint64_t)m.st.st_size, &total) == HEADER_PERHAPS && read_header(&m, NULL) == 0 &&
+	         header_parse(&m.plain, m.raw, m.raw_len, (uint64_t)m.st.st_size, NULL) == 0)
+		*kind = crypto_info_present(&m.plain, NULL) == 0 ? MODEL_PLAIN : MODEL_ENCRYPTED;
+	model_close(&m);
+	return ret;
+}

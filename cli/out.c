@@ -1,0 +1,170 @@
+#include "out.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "text.h"
+
+#define NAME_KEPT 200 /* bytes of the final name in the temporary one, which may have 255 */
+
+/* Paths of temporary files, for the signal handler: a slot is in use while its first byte is not NUL. */
+static char slots[OUT_MAX][PATH_MAX];
+
+static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+
+static void on_signal(int sig)
+{
+	for (int i = 0; i < OUT_MAX; i++)
+		if (slots[i][0])
+			unlink(slots[i]);
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+static void block(sigset_t *saved)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+		sigaddset(&set, signals[i]);
+	pthread_sigmask(SIG_BLOCK, &set, saved);
+}
+
+static void catch_signals(void)
+{
+	static bool done;
+	struct sigaction act = { .sa_handler = on_signal }, old;
+
+	if (done)
+		return;
+	done = true;
+	sigfillset(&act.sa_mask);
+	for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+		if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+			sigaction(signals[i], &act, NULL);
+}
+
+static int check_target(const char *path, bool force, const struct stat *input, struct err *err)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return errno == ENOENT ? 0 : err_sys(err, errno, "cannot be written");
+	if (input && st.st_dev == input->st_dev && st.st_ino == input->st_ino)
+		return cli_err(err, EINVAL, "is the input itself: name another output");
+	if (S_ISDIR(st.st_mode))
+		return cli_err(err, EISDIR, "is a folder: name a file");
+	if (!S_ISREG(st.st_mode))
+		return cli_err(err, EINVAL, "is not a regular file: name another output");
+	if (!force)
+		return cli_err(err, EEXIST, "exists already: use --force to replace it");
+	return 0;
+}
+
+int out_open(struct out *o, const char *path, mode_t mode, bool force, const struct stat *input, struct err *err)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	int slot = 0;
+	sigset_t saved;
+
+	*o = (struct out){ .fd = -1, .slot = -1, .force = force, .path = path };
+	if (!*name)
+		return cli_err(err, EISDIR, "names a folder: name a file");
+	if (check_target(path, force, input, err) < 0)
+		return -1;
+	while (slot < OUT_MAX && slots[slot][0])
+		slot++;
+	if (slot == OUT_MAX)
+		return cli_err(err, EMFILE, "too many outputs at once");
+	catch_signals();
+	/* A signal must not come between the file's creation and its name in the slot. */
+	block(&saved);
+	char tmp[PATH_MAX];
+	int n = snprintf(tmp, sizeof tmp, "%.*s.%.*s.ct-XXXXXX", (int)(name - path), path, NAME_KEPT, name);
+	if (n < 0 || (size_t)n >= sizeof tmp)
+		errno = ENAMETOOLONG;
+	else
+		o->fd = mkostemp(tmp, O_CLOEXEC);
+	int errnum = errno;
+	if (o->fd >= 0) {
+		strcpy(slots[slot], tmp);
+		o->slot = slot;
+	}
+	pthread_sigmask(SIG_SETMASK, &saved, NULL);
+	if (o->fd < 0)
+		return err_sys(err, errnum, "cannot be made");
+	if (fchmod(o->fd, mode) < 0) {
+		err_sys(err, errno, "cannot set its mode");
+		out_abort(o);
+		return -1;
+	}
+	return 0;
+}
+
+static void sync_folder(const char *path)
+{
+	char folder[PATH_MAX];
+	const char *slash = strrchr(path, '/');
+	int n = slash ? snprintf(folder, sizeof folder, "%.*s/", (int)(slash - path), path) : snprintf(folder, sizeof folder, ".");
+
+	if (n < 0 || (size_t)n >= sizeof folder)
+		return;
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	fsync(fd); /* some file systems cannot: the rename is done all the same */
+	close(fd);
+}
+
+int out_commit(struct out *o, struct err *err)
+{
+	sigset_t saved;
+	int ret;
+
+	if (fsync(o->fd) < 0) {
+		err_sys(err, errno, "cannot be brought to disk");
+		out_abort(o);
+		return -1;
+	}
+	if (close(o->fd) < 0) {
+		o->fd = -1;
+		err_sys(err, errno, "cannot be written");
+		out_abort(o);
+		return -1;
+	}
+	o->fd = -1;
+	block(&saved);
+	ret = o->force ? rename(slots[o->slot], o->path) : renameat2(AT_FDCWD, slots[o->slot], AT_FDCWD, o->path, RENAME_NOREPLACE);
+	if (ret < 0 && !o->force && (errno == EINVAL || errno == ENOSYS))
+		ret = rename(slots[o->slot], o->path);
+	int errnum = errno;
+	if (ret == 0)
+		slots[o->slot][0] = '\0';
+	pthread_sigmask(SIG_SETMASK, &saved, NULL);
+	if (ret < 0) {
+		err_sys(err, errnum, "cannot take its final name");
+		out_abort(o);
+		return -1;
+	}
+	o->slot = -1;
+	sync_folder(o->path);
+	return 0;
+}
+
+void out_abort(struct out *o)
+{
+	if (o->fd >= 0)
+		close(o->fd);
+	if (o->slot >= 0) {
+		unlink(slots[o->slot]);
+		slots[o->slot][0] = '\0';
+	}
+	o->fd = o->slot = -1;
+}

@@ -1,0 +1,35 @@
+/*
+ * out: output files that appear whole or not at all.
+ *
+ * The bytes go to a temporary file in the same folder (.NAME.ct-XXXXXX); out_commit() brings it to disk and renames it. Until
+ * then out_abort(), or SIGINT, SIGTERM, SIGHUP or SIGQUIT, removes it. One thread opens and ends them; at most OUT_MAX at once.
+ */
+#ifndef CT_OUT_H
+#define CT_OUT_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+
+#include "err.h"
+
+#define OUT_MAX 4
+
+struct out {
+	int fd; /* read and write */
+	int slot;
+	bool force;
+	const char *path; /* the caller's; must outlive the struct */
+};
+
+/*
+ * mode: the file's permissions (the umask is not applied). force: an existing regular file is replaced; without it that is
+ * EEXIST. input (may be NULL): what is read; OUT must be another file.
+ */
+int out_open(struct out *o, const char *path, mode_t mode, bool force, const struct stat *input, struct err *err);
+
+/* fsync and rename. On failure the temporary file is gone. */
+int out_commit(struct out *o, struct err *err);
+void out_abort(struct out *o);
+
+#endif
