@@ -75,6 +75,12 @@ void aead_free(struct aead *a)
 	free(a);
 }
 
+void aead_forget(struct aead *a)
+{
+	static const uint8_t zero[AEAD_KEY_MAX];
+	EVP_CipherInit_ex2(a->ctx, NULL, zero, zero, 1, NULL);
+}
+
 bool aead_seal_begin(struct aead *a, const uint8_t *key, const uint8_t iv[AEAD_IV_LEN])
 {
 	return EVP_CipherInit_ex2(a->ctx, NULL, key, iv, 1, NULL) == 1;

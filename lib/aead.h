@@ -26,6 +26,9 @@ struct aead; /* opaque */
 struct aead *aead_new(enum aead_alg alg); /* NULL: OpenSSL refuses or no memory */
 void aead_free(struct aead *a);           /* wipes the key schedule; NULL is allowed */
 
+/* Overwrites the key schedule: what an idle context holds is worth nothing. */
+void aead_forget(struct aead *a);
+
 /*
  * A message in pieces: begin, any number of updates (in may be out), then one finish. Returns false only if OpenSSL fails or,
  * from aead_open_finish(), if the tag is wrong: then nothing that update wrote may be used.

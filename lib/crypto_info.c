@@ -381,7 +381,10 @@ static int parse_signature(struct reader *r, const struct header *h)
 int crypto_info_parse(struct crypto_info *c, const struct header *h, struct err *err)
 {
 	*c = (struct crypto_info){ 0 };
-	if (crypto_info_present(h, err) != 1)
+	int present = crypto_info_present(h, err);
+	if (present == 0)
+		err_set(err, ERR_PLAIN, "not encrypted");
+	if (present != 1)
 		return -1;
 	struct reader r = { .c = c, .err = err };
 	/* Every string and every tag comes out of one of the values and is no longer than there. */

@@ -56,7 +56,7 @@ struct crypto_info {
 /* 1: encrypted (all four keys there), 0: none of them, -1: some but not all (ERR_FORMAT). */
 int crypto_info_present(const struct header *h, struct err *err);
 
-/* Parses the four keys of an encrypted file's header. On failure (ERR_FORMAT, ENOMEM) *c is released. */
+/* Parses the four keys. On failure (ERR_PLAIN: none of them is there; ERR_FORMAT, ENOMEM) *c is released. */
 int crypto_info_parse(struct crypto_info *c, const struct header *h, struct err *err);
 void crypto_info_release(struct crypto_info *c);
 

@@ -145,6 +145,14 @@ void file_free(struct file *f)
 	free(f);
 }
 
+void file_forget(struct file *f)
+{
+	cache_release(&f->cache);
+	secret_free(f->keys);
+	secret_free(f->big.mac_key);
+	f->keys = f->big.mac_key = NULL;
+}
+
 const struct header *file_header(const struct file *f)
 {
 	return &f->h;
@@ -199,6 +207,7 @@ static struct aead *context_get(struct file *f, struct err *err)
 
 static void context_put(struct file *f, struct aead *a)
 {
+	aead_forget(a);
 	lock_saved saved = lock_acquire(&f->lock);
 	if (f->idle_count < CONTEXTS) {
 		f->idle[f->idle_count++] = a;

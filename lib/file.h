@@ -39,6 +39,12 @@ void file_free(struct file *f); /* wipes keys and cached plaintext; NULL is allo
 struct file *file_parse(const uint8_t *raw, size_t len, uint64_t size, struct err *err);
 int file_set_keys(struct file *f, struct secret *keys, struct err *err);
 
+/*
+ * Wipes the keys and all cached plaintext, by munmap alone (signal safe); only file_stats() and file_free() may follow. No reader may be
+ * under way.
+ */
+void file_forget(struct file *f);
+
 const struct header *file_header(const struct file *f);
 const struct crypto_info *file_crypto(const struct file *f);
 uint64_t file_size(const struct file *f);

@@ -1,0 +1,95 @@
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "sys.h"
+
+struct config config;
+
+static dev_t stderr_dev;
+static ino_t stderr_ino;
+static bool stderr_known;
+
+extern const char ctshim_stay_off __attribute__((weak));
+
+static void copy(char *dst, size_t cap, const char *name)
+{
+	const char *v = secure_getenv(name);
+	if (v && strlen(v) < cap)
+		strcpy(dst, v);
+}
+
+static bool is_on(const char *name)
+{
+	const char *v = secure_getenv(name);
+	return v && strcmp(v, "1") == 0;
+}
+
+void config_read(void)
+{
+	static const char *const levels[] = { "error", "warn", "info", "debug" };
+	struct stat st;
+	config.off = &ctshim_stay_off || is_on("CTSHIM_DISABLE");
+	config.require = is_on("CTSHIM_REQUIRE");
+	const char *level = secure_getenv("CTSHIM_LOG");
+	for (int i = 0; level && i < 4; i++)
+		if (strcmp(level, levels[i]) == 0)
+			config.level = (enum log_level)i;
+	copy(config.log_file, sizeof config.log_file, "CTSHIM_LOG_FILE");
+	copy(config.stats, sizeof config.stats, "CTSHIM_STATS");
+	if (fstat(2, &st) == 0) {
+		stderr_dev = st.st_dev;
+		stderr_ino = st.st_ino;
+		stderr_known = true;
+	}
+}
+
+static bool stderr_is_ours(void)
+{
+	struct stat st;
+	return stderr_known && fstat(2, &st) == 0 && st.st_dev == stderr_dev && st.st_ino == stderr_ino;
+}
+
+static void write_line(const char *file, const char *line, size_t len)
+{
+	int saved = errno;
+	if (*file) {
+		long fd = sys4(SYS_openat, AT_FDCWD, file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+		if (fd >= 0) {
+			sys3(SYS_write, fd, line, len);
+			sys_close((int)fd);
+		}
+	} else if (stderr_is_ours()) {
+		sys3(SYS_write, 2, line, len);
+	}
+	errno = saved;
+}
+
+void config_log(enum log_level level, const char *fmt, ...)
+{
+	if (level > config.level)
+		return;
+	char line[1024] = "ctshim: ";
+	const size_t room = sizeof line - 1;
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(line + 8, room - 8, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return;
+	size_t len = strlen(line);
+	line[len++] = '\n';
+	write_line(config.log_file, line, len);
+}
+
+void config_stats_line(const char *line)
+{
+	if (*config.stats)
+		write_line(strcmp(config.stats, "stderr") == 0 ? "" : config.stats, line, strlen(line));
+}

@@ -1,0 +1,33 @@
+/*
+ * config: the shim's settings, read once from the environment (secure_getenv) before anything else, and what it writes for people.
+ *
+ * Logging allocates nothing, takes no lock, keeps errno, and writes one line with one system call: to CTSHIM_LOG_FILE, else to
+ * descriptor 2 as long as that is what it was at the start (a program that closes 2 and reuses it gets no line of ours).
+ */
+#ifndef SHIM_CONFIG_H
+#define SHIM_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+struct config {
+	bool off;     /* CTSHIM_DISABLE=1, or one of our own programs */
+	bool require; /* CTSHIM_REQUIRE=1: plain .safetensors are refused */
+	enum log_level level;
+	char log_file[256]; /* "" for standard error */
+	char stats[256];    /* CTSHIM_STATS: "", "stderr" or a file */
+};
+
+extern struct config config;
+
+void config_read(void);
+
+/* "ctshim: " + text + newline, if `level` is wanted. Foreign strings must come escaped. */
+void config_log(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Appends a line to CTSHIM_STATS (a file or "stderr"). */
+void config_stats_line(const char *line);
+
+#endif

@@ -1,0 +1,214 @@
+#include "reads.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "config.h"
+#include "real.h"
+#include "sys.h"
+
+#define COUNT_MAX 0x7ffff000u /* what one read of Linux moves at most */
+
+void reads_report(struct view *v, uint64_t at, const struct err *err)
+{
+	if (err->code == ERR_DAMAGED) {
+		struct file_extent e;
+		file_extent(v->file, at, &e);
+		if (atomic_exchange(&v->damaged, e.begin + 1) == e.begin + 1)
+			return;
+	} else if (err->code == ERR_SYSTEM && err->sys_errno == EFAULT) {
+		return; /* the program's own mistake: the kernel says nothing either */
+	}
+	config_log(LOG_ERROR, "%s: %s: %s", v->name, err_name(err), err->text);
+}
+
+ssize_t reads_at(struct view *v, int fd, void *buf, size_t len, uint64_t at)
+{
+	struct err err = { 0 };
+	int saved = errno;
+	ssize_t n = file_read(v->file, fd, at, buf, len < COUNT_MAX ? len : COUNT_MAX, &err);
+	errno = saved;
+	if (n < 0) {
+		reads_report(v, at, &err);
+		errno = err_errno(&err);
+	}
+	return n;
+}
+
+ssize_t reads_claim(struct view *v, int fd, size_t len, uint64_t *at)
+{
+	uint64_t size = file_size(v->file);
+	if (len > COUNT_MAX)
+		len = COUNT_MAX;
+	lock_saved saved = lock_acquire(&v->position);
+	long from = sys3(SYS_lseek, fd, 0, SEEK_CUR);
+	if (from >= 0) {
+		*at = (uint64_t)from;
+		if (*at >= size)
+			len = 0;
+		else if (len > size - *at)
+			len = (size_t)(size - *at);
+		if (len > 0)
+			sys3(SYS_lseek, fd, *at + len, SEEK_SET);
+	}
+	lock_release(&v->position, saved);
+	return from < 0 ? real_answer(from) : (ssize_t)len;
+}
+
+void reads_unclaim(struct view *v, int fd, uint64_t end, uint64_t used_end)
+{
+	if (end == used_end)
+		return;
+	lock_saved saved = lock_acquire(&v->position);
+	if (sys3(SYS_lseek, fd, 0, SEEK_CUR) == (long)end) /* else others have read on: what we claimed stays skipped */
+		sys3(SYS_lseek, fd, used_end, SEEK_SET);
+	lock_release(&v->position, saved);
+}
+
+/* Into several pieces of memory; iov and count were checked. */
+static ssize_t scatter(struct view *v, int fd, const struct iovec *iov, int count, uint64_t at, size_t limit)
+{
+	size_t done = 0;
+	for (int i = 0; i < count && done < limit; i++) {
+		size_t want = iov[i].iov_len < limit - done ? iov[i].iov_len : limit - done;
+		if (want == 0)
+			continue;
+		ssize_t n = reads_at(v, fd, iov[i].iov_base, want, at + done);
+		if (n < 0)
+			return done ? (ssize_t)done : -1;
+		done += (size_t)n;
+		if ((size_t)n < want)
+			break;
+	}
+	return (ssize_t)done;
+}
+
+/* Sum of the lengths, or -1 with EINVAL as the kernel decides it. */
+static ssize_t iov_total(const struct iovec *iov, int count)
+{
+	size_t total = 0;
+	if (count < 0 || count > IOV_MAX)
+		goto invalid;
+	for (int i = 0; i < count; i++)
+		if (iov[i].iov_len > SSIZE_MAX || __builtin_add_overflow(total, iov[i].iov_len, &total) || total > SSIZE_MAX)
+			goto invalid;
+	return (ssize_t)total;
+invalid:
+	errno = EINVAL;
+	return -1;
+}
+
+static ssize_t sequential(struct view *v, int fd, const struct iovec *iov, int count)
+{
+	uint64_t at;
+	ssize_t total = iov_total(iov, count);
+	ssize_t len = total < 0 ? -1 : reads_claim(v, fd, (size_t)total, &at);
+	if (len <= 0)
+		return len;
+	ssize_t n = scatter(v, fd, iov, count, at, (size_t)len);
+	reads_unclaim(v, fd, at + (size_t)len, at + (size_t)(n < 0 ? 0 : n));
+	return n;
+}
+
+/*
+ * The first read of a file that is looked at late: the kernel has read `n` bytes from offset 0 on. Mostly they show a plain file, without a
+ * further call. If it is ours after all, the plaintext replaces them.
+ */
+static ssize_t first_read(int fd, void *buf, size_t len, ssize_t n, bool moved)
+{
+	struct view *v;
+	views_first_bytes(fd, buf, (size_t)n);
+	if (views_plain(fd))
+		return n;
+	if (views_get(fd, &v) < 0) {
+		memset(buf, 0, (size_t)n);
+		if (moved)
+			sys3(SYS_lseek, fd, -n, SEEK_CUR);
+		return -1;
+	}
+	if (!v)
+		return n;
+	ssize_t right = reads_at(v, fd, buf, len < (size_t)n ? len : (size_t)n, 0);
+	if (moved && right < n)
+		sys3(SYS_lseek, fd, right < 0 ? -n : right - n, SEEK_CUR);
+	views_put(v);
+	return right;
+}
+
+ssize_t reads_read(int fd, void *buf, size_t len)
+{
+	struct view *v;
+	if (views_fresh(fd)) {
+		ssize_t n = real.read(fd, buf, len);
+		return n > 0 ? first_read(fd, buf, len, n, true) : n;
+	}
+	if (views_get(fd, &v) < 0)
+		return -1;
+	if (!v)
+		return real.read(fd, buf, len);
+	pthread_testcancel();
+	struct iovec one = { buf, len < COUNT_MAX ? len : COUNT_MAX };
+	ssize_t n = sequential(v, fd, &one, 1);
+	views_put(v);
+	return n;
+}
+
+ssize_t reads_pread(int fd, void *buf, size_t len, off_t at)
+{
+	struct view *v;
+	if (at == 0 && views_fresh(fd)) {
+		ssize_t n = real.pread(fd, buf, len, 0);
+		return n > 0 ? first_read(fd, buf, len, n, false) : n;
+	}
+	if (views_get(fd, &v) < 0)
+		return -1;
+	if (!v)
+		return real.pread(fd, buf, len, at);
+	pthread_testcancel();
+	ssize_t n = -1;
+	if (at < 0)
+		errno = EINVAL;
+	else
+		n = reads_at(v, fd, buf, len, (uint64_t)at);
+	views_put(v);
+	return n;
+}
+
+ssize_t reads_readv(int fd, const struct iovec *iov, int count)
+{
+	struct view *v;
+	if (views_get(fd, &v) < 0)
+		return -1;
+	if (!v)
+		return real.readv(fd, iov, count);
+	pthread_testcancel();
+	ssize_t n = sequential(v, fd, iov, count);
+	views_put(v);
+	return n;
+}
+
+ssize_t reads_preadv(int fd, const struct iovec *iov, int count, off_t at, int flags, int version)
+{
+	struct view *v;
+	if (views_get(fd, &v) < 0)
+		return -1;
+	if (!v)
+		return version == 2 ? real.preadv2(fd, iov, count, at, flags) : real.preadv(fd, iov, count, at);
+	pthread_testcancel();
+	ssize_t n = -1;
+	if (flags & ~(RWF_HIPRI | RWF_NOWAIT | RWF_DSYNC | RWF_SYNC)) {
+		errno = EOPNOTSUPP;
+	} else if (at == -1 && version == 2) {
+		n = sequential(v, fd, iov, count);
+	} else if (at < 0) {
+		errno = EINVAL;
+	} else {
+		ssize_t total = iov_total(iov, count);
+		n = total < 0 ? -1 : scatter(v, fd, iov, count, (uint64_t)at, (size_t)total < COUNT_MAX ? (size_t)total : COUNT_MAX);
+	}
+	views_put(v);
+	return n;
+}

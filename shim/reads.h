@@ -1,0 +1,35 @@
+/*
+ * reads: the read family on any descriptor: the kernel's own files go to the real function, views give plaintext.
+ *
+ * Semantics are the kernel's: full counts short of the end of the file, EFAULT for bad memory, EINVAL for bad arguments. On a damaged
+ * chunk the read returns what lies before it, the next one EIO.
+ *
+ * The offset of an open file description stays the kernel's. read() claims its range under the view's position lock (two lseeks,
+ * signals blocked) and decrypts after that: sequential reads through one description are disjoint and complete, by threads and by
+ * dup'ed descriptors. Between processes that share a description claims are not atomic.
+ */
+#ifndef SHIM_READS_H
+#define SHIM_READS_H
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "views.h"
+
+ssize_t reads_read(int fd, void *buf, size_t len);
+ssize_t reads_pread(int fd, void *buf, size_t len, off_t at);
+ssize_t reads_readv(int fd, const struct iovec *iov, int count);
+/* preadv2; at == -1 with by_offset false reads from (and moves) the offset. */
+ssize_t reads_preadv(int fd, const struct iovec *iov, int count, off_t at, int flags, int version);
+
+/* For who has the view already: plaintext at `at`; errno and a line on failure. */
+ssize_t reads_at(struct view *v, int fd, void *buf, size_t len, uint64_t at);
+
+/* A claim on the next len bytes of the descriptor's offset: returns how many there are, *at where; giving back what was not used. */
+ssize_t reads_claim(struct view *v, int fd, size_t len, uint64_t *at);
+void reads_unclaim(struct view *v, int fd, uint64_t end, uint64_t used_end);
+
+/* One line for a failure in a view; a damaged chunk is reported once. */
+void reads_report(struct view *v, uint64_t at, const struct err *err);
+
+#endif

@@ -1,0 +1,57 @@
+/*
+ * real: the functions that ours stand in front of.
+ *
+ * Resolved once, in the constructor, by dlsym(RTLD_NEXT): so another interposer behind us is called as if we were not there. A
+ * hook that runs earlier (other constructors, malloc's own start) finds real_ready false and makes the system call itself: no
+ * dlsym, no malloc, no lock before ready.
+ */
+#ifndef SHIM_REAL_H
+#define SHIM_REAL_H
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+/* X(return type, name, parameters) */
+#define REAL_FUNCTIONS(X) \
+	X(int, open, (const char *, int, ...)) \
+	X(int, openat, (int, const char *, int, ...)) \
+	X(FILE *, fopen, (const char *, const char *)) \
+	X(FILE *, fdopen, (int, const char *)) \
+	X(FILE *, freopen, (const char *, const char *, FILE *)) \
+	X(ssize_t, read, (int, void *, size_t)) \
+	X(ssize_t, pread, (int, void *, size_t, off_t)) \
+	X(ssize_t, readv, (int, const struct iovec *, int)) \
+	X(ssize_t, preadv, (int, const struct iovec *, int, off_t)) \
+	X(ssize_t, preadv2, (int, const struct iovec *, int, off_t, int)) \
+	X(off_t, lseek, (int, off_t, int)) \
+	X(void *, mmap, (void *, size_t, int, int, int, off_t)) \
+	X(int, dup, (int)) \
+	X(int, dup2, (int, int)) \
+	X(int, dup3, (int, int, int)) \
+	X(int, fcntl, (int, int, ...)) \
+	X(int, ioctl, (int, unsigned long, ...)) \
+	X(int, close, (int)) \
+	X(int, close_range, (unsigned int, unsigned int, int)) \
+	X(void, closefrom, (int)) \
+	X(ssize_t, sendfile, (int, int, off_t *, size_t)) \
+	X(ssize_t, copy_file_range, (int, off_t *, int, off_t *, size_t, unsigned int)) \
+	X(ssize_t, splice, (int, off_t *, int, off_t *, size_t, unsigned int))
+
+struct real {
+#define REAL_MEMBER(ret, name, params) ret (*name) params;
+	REAL_FUNCTIONS(REAL_MEMBER)
+#undef REAL_MEMBER
+};
+
+extern struct real real;
+extern bool real_ready; /* set once, by the constructor, when everything is in place */
+
+void real_resolve(void);
+
+/* A raw system call's answer as libc gives it: -1 and errno. */
+long real_answer(long r);
+
+#endif

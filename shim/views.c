@@ -1,0 +1,553 @@
+#include "views.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <openssl/sha.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "agent_client.h"
+#include "config.h"
+#include "source.h"
+#include "sys.h"
+#include "text.h"
+
+/* ---- the table of descriptors ---- */
+
+#define FD_MAX 65536    /* descriptors above are looked at each time */
+#define VIEWS_MAX 4096  /* encrypted files open at once */
+
+enum kind { ANY, PLAIN, FRESH, VIEW }; /* ANY: not looked at, offset unknown */
+
+#define KIND(slot) ((enum kind)((slot) & 7u))
+#define ASKED_WRITE 8u
+#define INDEX_SHIFT 8
+
+static _Atomic uint32_t slots[FD_MAX];
+static _Atomic int slots_high; /* no slot at or above this was ever set */
+
+enum state { FREE, LIVE, GONE }; /* GONE: keys wiped, memory still to be freed */
+
+static struct view views[VIEWS_MAX];
+static _Atomic int views_high;
+static _Atomic int idle_count; /* live views without users */
+static struct lock lock = LOCK_INIT; /* over state changes and identities */
+
+static _Atomic uint64_t opens, agent_requests;
+static struct file_stats gone; /* what freed views had counted; under lock */
+
+static uint32_t slot(int fd)
+{
+	return fd >= 0 && fd < FD_MAX ? atomic_load_explicit(&slots[fd], memory_order_relaxed) : ANY;
+}
+
+static int64_t now(void)
+{
+	struct timespec t = { 0 };
+	sys2(SYS_clock_gettime, CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
+/* Only munmap and arithmetic: may run in a signal handler's close(). */
+static void expire(void)
+{
+	if (atomic_load(&idle_count) == 0)
+		return;
+	int64_t t = now();
+	lock_saved saved = lock_acquire(&lock);
+	for (int i = 0; i < views_high; i++) {
+		struct view *v = &views[i];
+		if (v->state != LIVE || v->users > 0 || v->expires > t)
+			continue;
+		atomic_store(&v->state, GONE);
+		if (atomic_load(&v->pins) > 0) { /* in use after all: next time */
+			atomic_store(&v->state, LIVE);
+			continue;
+		}
+		file_forget(v->file);
+		atomic_fetch_sub(&idle_count, 1);
+	}
+	lock_release(&lock, saved);
+}
+
+static void slot_set(int fd, uint32_t value)
+{
+	if (fd < 0 || fd >= FD_MAX)
+		return;
+	if (KIND(value) == VIEW && atomic_fetch_add(&views[value >> INDEX_SHIFT].users, 1) == 0)
+		atomic_fetch_sub(&idle_count, 1);
+	if (atomic_load(&slots_high) <= fd)
+		atomic_store(&slots_high, fd + 1);
+	uint32_t old = atomic_exchange(&slots[fd], value);
+	if (KIND(old) != VIEW)
+		return;
+	struct view *v = &views[old >> INDEX_SHIFT];
+	v->expires = now() + v->keep_s;
+	if (atomic_fetch_sub(&v->users, 1) == 1)
+		atomic_fetch_add(&idle_count, 1);
+}
+
+bool views_plain(int fd)
+{
+	return KIND(slot(fd)) == PLAIN;
+}
+
+bool views_fresh(int fd)
+{
+	return KIND(slot(fd)) == FRESH;
+}
+
+bool views_asked_write(int fd)
+{
+	return slot(fd) & ASKED_WRITE;
+}
+
+void views_moved(int fd)
+{
+	if (KIND(slot(fd)) == FRESH)
+		slot_set(fd, ANY);
+}
+
+void views_first_bytes(int fd, const void *p, size_t len)
+{
+	uint64_t total;
+	bool not = len > HEADER_PREFIX && header_look(p, len, UINT64_MAX, &total) == HEADER_NOT;
+	slot_set(fd, not && !config.require ? PLAIN : ANY);
+}
+
+void views_copied(int from, int to)
+{
+	views_moved(from); /* the offset is shared from now on */
+	slot_set(to, slot(from));
+}
+
+void views_closed(unsigned int first, unsigned int last)
+{
+	unsigned int high = (unsigned int)atomic_load(&slots_high);
+	for (unsigned int fd = first; fd <= last && fd < high; fd++)
+		if (slot((int)fd) != ANY)
+			slot_set((int)fd, ANY);
+	expire();
+}
+
+/* ---- the views ---- */
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+static bool same_id(const struct stat *a, const struct stat *b)
+{
+	return same_file(a, b) && a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec && a->st_ctim.tv_sec == b->st_ctim.tv_sec &&
+	       a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
+static bool pin(struct view *v)
+{
+	atomic_fetch_add(&v->pins, 1);
+	if (atomic_load(&v->state) == LIVE)
+		return true;
+	atomic_fetch_sub(&v->pins, 1);
+	return false;
+}
+
+void views_put(struct view *v)
+{
+	atomic_fetch_sub(&v->pins, 1);
+}
+
+/* By identity; or, with a digest, the same file whose times changed but not its size or header: its identity is renewed. */
+static struct view *find(const struct stat *id, const uint8_t *digest)
+{
+	struct view *found = NULL;
+	lock_saved saved = lock_acquire(&lock);
+	for (int i = 0; i < views_high && !found; i++) {
+		struct view *v = &views[i];
+		if (v->state != LIVE)
+			continue;
+		bool is = same_id(&v->id, id);
+		if (!is && digest && same_file(&v->id, id) && v->id.st_size == id->st_size &&
+		    memcmp(v->digest, digest, sizeof v->digest) == 0) {
+			v->id = *id;
+			is = true;
+		}
+		if (is && pin(v))
+			found = v;
+	}
+	lock_release(&lock, saved);
+	return found;
+}
+
+/* Frees what expire() wiped. Only where memory is allocated anyway. */
+static void sweep(void)
+{
+	for (int i = 0; i < views_high; i++) {
+		struct file *f = NULL;
+		lock_saved saved = lock_acquire(&lock);
+		if (views[i].state == GONE && views[i].pins == 0) {
+			struct file_stats s;
+			f = views[i].file;
+			views[i].file = NULL;
+			file_stats(f, &s);
+			gone.bytes_decrypted += s.bytes_decrypted;
+			gone.chunks_decrypted += s.chunks_decrypted;
+			gone.ns_decrypting += s.ns_decrypting;
+			atomic_store(&views[i].state, FREE);
+		}
+		lock_release(&lock, saved);
+		file_free(f);
+	}
+}
+
+/* Puts a loaded file into the table, pinned. NULL: too many. If another thread was faster, its view is taken and f freed. */
+static struct view *insert(struct file *f, const struct stat *id, const uint8_t digest[32], const char *name, unsigned int keep_s)
+{
+	struct view *v = find(id, NULL);
+	if (v) {
+		file_free(f);
+		return v;
+	}
+	lock_saved saved = lock_acquire(&lock);
+	for (int i = 0; i < VIEWS_MAX && !v; i++)
+		if (views[i].state == FREE)
+			v = &views[i];
+	if (v) {
+		v->file = f;
+		v->position = (struct lock)LOCK_INIT;
+		v->damaged = 0;
+		v->id = *id;
+		v->keep_s = keep_s;
+		v->users = 0;
+		v->expires = now() + keep_s;
+		memcpy(v->digest, digest, sizeof v->digest);
+		snprintf(v->name, sizeof v->name, "%s", name);
+		atomic_fetch_add(&v->pins, 1);
+		atomic_fetch_add(&idle_count, 1);
+		if (v - views >= views_high)
+			views_high = (int)(v - views) + 1;
+		atomic_store(&v->state, LIVE);
+	}
+	lock_release(&lock, saved);
+	if (!v)
+		file_free(f);
+	return v;
+}
+
+/* ---- looking at a file ---- */
+
+enum views_name views_name(const char *path)
+{
+	const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
+	return !dot || strcmp(dot, ".safetensors") == 0 ? VIEWS_LOOK_NOW : VIEWS_LOOK_LATER;
+}
+
+static void name_of(char *dst, size_t cap, int fd, const char *path)
+{
+	char proc[32], target[PATH_MAX];
+	if (path) {
+		text_escape(dst, cap, path, strlen(path));
+		return;
+	}
+	snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd);
+	long n = sys4(SYS_readlinkat, AT_FDCWD, proc, target, sizeof target);
+	if (n > 0)
+		text_escape(dst, cap, target, (size_t)n);
+	else
+		snprintf(dst, cap, "descriptor %d", fd);
+}
+
+static int refuse(const char *name, const struct err *err)
+{
+	config_log(LOG_ERROR, "%s: %s: %s", name, err_name(err), err->text);
+	errno = err_errno(err);
+	return -1;
+}
+
+/*
+ * A view is read-only and buffered: O_DIRECT is taken off (reads of any alignment work then), and a descriptor that could write is
+ * replaced by one that cannot, so that no door lets plaintext be written into the ciphertext: write() gives EBADF.
+ */
+static int settle(int fd, const char *name, bool *asked_write)
+{
+	long flags = sys3(SYS_fcntl, fd, F_GETFL, 0);
+	*asked_write = flags >= 0 && (flags & O_ACCMODE) == O_RDWR;
+	if (flags >= 0 && (flags & O_DIRECT))
+		sys3(SYS_fcntl, fd, F_SETFL, flags & ~O_DIRECT);
+	if (!*asked_write)
+		return 0;
+	char proc[32];
+	snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd);
+	long keep = flags & (O_NONBLOCK | O_NOATIME), cloexec = sys3(SYS_fcntl, fd, F_GETFD, 0) & FD_CLOEXEC ? O_CLOEXEC : 0;
+	long ro = sys4(SYS_openat, AT_FDCWD, proc, O_RDONLY | O_CLOEXEC | keep, 0);
+	if (ro >= 0) {
+		sys3(SYS_lseek, ro, sys3(SYS_lseek, fd, 0, SEEK_CUR), SEEK_SET);
+		sys3(SYS_dup3, ro, fd, cloexec);
+		sys_close((int)ro);
+		return 0;
+	}
+	config_log(LOG_ERROR, "%s: EROFS: encrypted files can only be read, and /proc is not there to make it so; open it read-only", name);
+	errno = EROFS;
+	return -1;
+}
+
+static int attach(int fd, struct view *v)
+{
+	bool asked_write;
+	if (settle(fd, v->name, &asked_write) < 0)
+		return -1;
+	slot_set(fd, VIEW | (asked_write ? ASKED_WRITE : 0) | (uint32_t)(v - views) << INDEX_SHIFT);
+	return 0;
+}
+
+/* The first bytes of fd; an O_DIRECT descriptor wants them aligned. Returns how many, 0 if it can't be read. */
+static size_t first_bytes(int fd, uint8_t first[16])
+{
+	long n = sys_pread(fd, first, 16, 0);
+	if (n == -EINVAL) {
+		_Alignas(4096) uint8_t page[4096];
+		n = sys_pread(fd, page, sizeof page, 0);
+		memcpy(first, page, 16);
+	}
+	return n > 16 ? 16 : n > 0 ? (size_t)n : 0;
+}
+
+static uint8_t *read_header(int fd, size_t len, struct err *err)
+{
+	uint8_t *raw = NULL;
+	long flags = sys3(SYS_fcntl, fd, F_GETFL, 0);
+	if (flags >= 0 && (flags & O_DIRECT)) /* only if it turns out to be ours does it stay off */
+		sys3(SYS_fcntl, fd, F_SETFL, flags & ~O_DIRECT);
+	raw = malloc(len);
+	if (!raw)
+		err_sys(err, ENOMEM, "reading the header");
+	else if (source_read(fd, raw, len, 0, err) < 0) {
+		free(raw);
+		raw = NULL;
+	}
+	if (flags >= 0 && (flags & O_DIRECT))
+		sys3(SYS_fcntl, fd, F_SETFL, flags);
+	return raw;
+}
+
+static const char *environment(const char *name)
+{
+	return secure_getenv(name);
+}
+
+static int fetch_keys(struct file *f, const uint8_t *raw, size_t len, enum wire_disposition *disposition, unsigned int *keep_s,
+                      struct err *err)
+{
+	struct agent_addr addr;
+	struct agent_reply reply;
+	if (agent_addr_find(&addr, environment, err) < 0)
+		return -1;
+	atomic_fetch_add(&agent_requests, 1);
+	if (agent_open(&addr, raw, len, file_size(f), &reply, err) < 0)
+		return -1;
+	*disposition = reply.disposition;
+	*keep_s = reply.keep_s;
+	int r = 0;
+	if (reply.disposition == WIRE_SERVE) {
+		r = file_set_keys(f, reply.blob, err);
+		if (r == 0)
+			reply.blob = NULL;
+	}
+	agent_reply_release(&reply);
+	return r;
+}
+
+/* An encrypted file, new to us: 1 and *v, 0 if it is to be left alone, -1 with *err. */
+static int load(const struct stat *id, const uint8_t *raw, size_t len, const uint8_t digest[32], const char *name,
+                struct view **v, struct err *err)
+{
+	enum wire_disposition disposition = WIRE_REFUSE;
+	unsigned int keep_s = 0;
+	sweep();
+	struct file *f = file_parse(raw, len, (uint64_t)id->st_size, err);
+	if (!f)
+		return err->code == ERR_PLAIN ? 0 : -1;
+	if (fetch_keys(f, raw, len, &disposition, &keep_s, err) < 0) {
+		file_free(f);
+		return -1;
+	}
+	if (disposition != WIRE_SERVE) { /* WIRE_REFUSE came as an error */
+		file_free(f);
+		config_log(LOG_INFO, "%s: the agent lets this program read the ciphertext only", name);
+		return 0;
+	}
+	*v = insert(f, id, digest, name, keep_s);
+	if (!*v)
+		return err_sys(err, EMFILE, "more than %d encrypted files at once", VIEWS_MAX);
+	config_log(LOG_INFO, "%s: encrypted, %zu tensors, served", name, file_header((*v)->file)->count);
+	return 1;
+}
+
+/* CTSHIM_REQUIRE=1: is this plain file one that must be encrypted? */
+static bool plain_refused(const char *path, const uint8_t *raw, size_t len, const struct stat *id)
+{
+	if (!config.require || id->st_size == 0)
+		return false;
+	size_t n = path ? strlen(path) : 0;
+	if (n >= 12 && strcmp(path + n - 12, ".safetensors") == 0)
+		return true;
+	struct header h;
+	if (!raw || header_parse(&h, raw, len, (uint64_t)id->st_size, NULL) < 0)
+		return false;
+	header_release(&h);
+	return true;
+}
+
+/*
+ * Looks at the content of fd. 0 with *v (pinned) or NULL; -1 with errno. path may be NULL.
+ */
+static int look(int fd, const struct stat *id, const char *path, struct view **v)
+{
+	struct err err = { 0 };
+	uint8_t first[16], digest[32];
+	uint64_t total = 0;
+	uint8_t *raw = NULL;
+	int ret = 0, found = 0;
+	char name[sizeof views[0].name];
+	*v = S_ISREG(id->st_mode) ? find(id, NULL) : NULL;
+	if (!*v && S_ISREG(id->st_mode) && header_look(first, first_bytes(fd, first), (uint64_t)id->st_size, &total) == HEADER_PERHAPS) {
+		name_of(name, sizeof name, fd, path);
+		raw = read_header(fd, (size_t)total, &err);
+		if (!raw) {
+			ret = refuse(name, &err);
+			goto out;
+		}
+		if (header_smells(raw, (size_t)total)) {
+			SHA256(raw, (size_t)total, digest);
+			*v = find(id, digest);
+			found = *v ? 1 : load(id, raw, (size_t)total, digest, name, v, &err);
+			if (found < 0) {
+				ret = refuse(name, &err);
+				goto out;
+			}
+		}
+	}
+	if (*v) {
+		ret = attach(fd, *v);
+		if (ret < 0) {
+			views_put(*v);
+			*v = NULL;
+		}
+		goto out;
+	}
+	slot_set(fd, PLAIN);
+	if (S_ISREG(id->st_mode) && plain_refused(path, raw, (size_t)total, id)) {
+		name_of(name, sizeof name, fd, path);
+		err_set(&err, ERR_PLAIN, "plain, and CTSHIM_REQUIRE=1 lets only encrypted model files be read; ct encrypt it");
+		ret = refuse(name, &err);
+		slot_set(fd, ANY);
+	}
+out:
+	free(raw);
+	return ret;
+}
+
+int views_opened(int fd, const char *path, int flags)
+{
+	struct view *v;
+	struct stat id;
+	int saved = errno;
+	expire();
+	bool reads = (flags & O_ACCMODE) != O_WRONLY && !(flags & (O_PATH | O_DIRECTORY)) && (flags & O_TMPFILE) != O_TMPFILE;
+	if (!reads) {
+		slot_set(fd, PLAIN);
+		return 0;
+	}
+	if (views_name(path) == VIEWS_LOOK_LATER) {
+		slot_set(fd, FRESH);
+		return 0;
+	}
+	slot_set(fd, ANY);
+	if (sys2(SYS_fstat, fd, &id) < 0)
+		return 0;
+	if (look(fd, &id, path, &v) < 0)
+		return -1;
+	if (v) {
+		atomic_fetch_add(&opens, 1);
+		views_put(v);
+	}
+	errno = saved;
+	return 0;
+}
+
+int views_get(int fd, struct view **v)
+{
+	struct stat id;
+	uint32_t s = slot(fd);
+	*v = NULL;
+	if (KIND(s) == PLAIN || sys2(SYS_fstat, fd, &id) < 0) /* no descriptor: the kernel will say so itself */
+		return 0;
+	if (KIND(s) == VIEW) {
+		struct view *hint = &views[s >> INDEX_SHIFT];
+		if (pin(hint)) {
+			if (same_id(&hint->id, &id)) {
+				*v = hint;
+				return 0;
+			}
+			views_put(hint);
+		}
+	}
+	int saved = errno;
+	if (look(fd, &id, NULL, v) < 0)
+		return -1;
+	errno = saved;
+	return 0;
+}
+
+/* ---- fork, statistics ---- */
+
+static lock_saved fork_saved;
+
+void views_fork_prepare(void)
+{
+	lock_saved saved = lock_signals();
+	pthread_mutex_lock(&lock.mutex);
+	for (int i = 0; i < views_high; i++) {
+		if (views[i].state == LIVE) {
+			pthread_mutex_lock(&views[i].position.mutex);
+			file_fork_prepare(views[i].file);
+		}
+	}
+	fork_saved = saved;
+}
+
+void views_fork_done(void)
+{
+	lock_saved saved = fork_saved;
+	for (int i = 0; i < views_high; i++) {
+		if (views[i].state == LIVE) {
+			file_fork_done(views[i].file);
+			pthread_mutex_unlock(&views[i].position.mutex);
+		}
+	}
+	pthread_mutex_unlock(&lock.mutex);
+	lock_signals_restore(saved);
+	for (int fd = 0; fd < slots_high; fd++) /* the other side may move what was fresh */
+		if (KIND(slot(fd)) == FRESH)
+			atomic_store(&slots[fd], ANY);
+}
+
+void views_stats(struct views_stats *s)
+{
+	lock_saved saved = lock_acquire(&lock);
+	*s = (struct views_stats){ opens, agent_requests, gone.bytes_decrypted, gone.chunks_decrypted, gone.ns_decrypting };
+	for (int i = 0; i < views_high; i++) {
+		if (views[i].state == FREE)
+			continue;
+		struct file_stats f;
+		file_stats(views[i].file, &f);
+		s->bytes_decrypted += f.bytes_decrypted;
+		s->chunks_decrypted += f.chunks_decrypted;
+		s->ns_decrypting += f.ns_decrypting;
+	}
+	lock_release(&lock, saved);
+}

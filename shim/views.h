@@ -1,0 +1,82 @@
+/*
+ * views: which descriptor is which encrypted file.
+ *
+ * A table by descriptor number holds hints; a hint is believed only after fstat() agrees (a close or dup that went past our hooks, a
+ * vfork child that cleared the parent's table, a reused number). Views are found by identity (dev, ino, size, mtime, ctime) and
+ * shared: ten opens of a file cost one round trip to the agent. A view without descriptors keeps its keys as long as the agent said
+ * (keep_s); it is dropped at the next open or close after that.
+ *
+ * Thread and signal safety: everything here may run where the host calls the hooked function. Looking costs at most an fstat and a
+ * pread; only an encrypted file that is not known yet allocates (and asks the agent). No lock is held over a system call that
+ * touches the host's memory.
+ */
+#ifndef SHIM_VIEWS_H
+#define SHIM_VIEWS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+
+#include "file.h"
+#include "lock.h"
+
+struct view {
+	struct file *file;
+	struct lock position;     /* over claims of a descriptor's offset (reads.c) */
+	_Atomic uint64_t damaged; /* file offset of the last damaged chunk that was reported, plus one */
+	char name[160];           /* escaped, for messages */
+	/* private to views.c */
+	struct stat id;
+	uint8_t digest[32]; /* of the raw header: tells a touched file from a changed one */
+	_Atomic int state;
+	_Atomic int pins;  /* calls that use it now */
+	_Atomic int users; /* descriptors */
+	int64_t expires;   /* CLOCK_MONOTONIC seconds; valid without users */
+	unsigned int keep_s;
+};
+
+enum views_name {
+	VIEWS_LOOK_NOW,   /* .safetensors, or no suffix (hub blobs): look at the content at open */
+	VIEWS_LOOK_LATER, /* any other: at its first use */
+};
+enum views_name views_name(const char *path);
+
+/*
+ * A descriptor was opened by `path` with these open flags; its offset is 0. 0, or -1 with errno if the file is encrypted and cannot be
+ * opened (a line was printed; the descriptor is still open).
+ */
+int views_opened(int fd, const char *path, int flags);
+
+/*
+ * The view behind fd, pinned until views_put(); *v is NULL for the kernel's own files. -1 with errno: an encrypted file that cannot be
+ * opened. errno is kept on success.
+ */
+int views_get(int fd, struct view **v);
+void views_put(struct view *v);
+
+/* What is known without a system call: fd was looked at and is the kernel's own. */
+bool views_plain(int fd);
+
+/*
+ * fd was opened by a name that is looked at later, and nothing moved its offset since: the bytes of a first read are the file's first.
+ * views_first_bytes() tells from them alone, mostly, that the file is not encrypted (views_plain() is true then).
+ */
+bool views_fresh(int fd);
+void views_first_bytes(int fd, const void *p, size_t len);
+
+void views_moved(int fd);            /* the offset may be anywhere now */
+void views_copied(int from, int to); /* dup */
+void views_closed(unsigned int first, unsigned int last);
+
+/* The descriptor was asked for with O_RDWR (it is read-only now: writes must not mix plaintext into ciphertext). */
+bool views_asked_write(int fd);
+
+void views_fork_prepare(void);
+void views_fork_done(void);
+
+struct views_stats {
+	uint64_t opens, agent_requests, bytes_decrypted, chunks_decrypted, ns_decrypting;
+};
+void views_stats(struct views_stats *s);
+
+#endif
