@@ -52,10 +52,13 @@ int cli_usage(const char *fmt, ...)
 
 int cli_failed(const char *file, const struct err *err)
 {
-	if (file)
-		fprintf(stderr, "ct: %s: %s: %s\n", TEXT(file, strlen(file)), err_name(err), err->text);
-	else
-		fprintf(stderr, "ct: %s: %s\n", err_name(err), err->text);
+	const char *shown = file ? TEXT(file, strlen(file)) : "", *text = err->text;
+	size_t len = strlen(shown);
+
+	/* Some messages of lib begin with the file's name: once is enough. */
+	if (len > 0 && strncmp(text, shown, len) == 0 && strncmp(text + len, ": ", 2) == 0)
+		text += len + 2;
+	fprintf(stderr, "ct: %s%s%s: %s\n", shown, file ? ": " : "", err_name(err), text);
 	if (cli.json) {
 		struct buf b = BUF_INIT;
 		buf_puts(&b, "{\"error\":\"");
@@ -67,7 +70,7 @@ int cli_failed(const char *file, const struct err *err)
 			buf_puts(&b, "\",\"file\":null");
 		}
 		buf_puts(&b, ",\"message\":");
-		cli_json_string(&b, err->text, strlen(err->text));
+		cli_json_string(&b, text, strlen(text));
 		buf_putc(&b, '}');
 		cli_print(&b);
 	}

@@ -49,6 +49,8 @@ static void catch_signals(void)
 	for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
 		if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL)
 			sigaction(signals[i], &act, NULL);
+	/* A limit on the size of files is an error (EFBIG) like a full disk. */
+	signal(SIGXFSZ, SIG_IGN);
 }
 
 static int check_target(const char *path, bool force, const struct stat *input, struct err *err)

@@ -195,8 +195,10 @@ static int run(struct run *r, char **argv)
 		cli_failed(at, &err);
 		return found;
 	}
-	if (run_check_program(r->program, &err) < 0)
-		goto fail;
+	if (run_check_program(r->program, &err) < 0) {
+		cli_failed(at, &err);
+		return err_errno(&err) == ENOENT ? RUN_NOT_FOUND : CLI_RUN; /* a script whose interpreter is not there */
+	}
 	at = NULL;
 	if (find_shim(r->shim, &err) < 0)
 		goto fail;

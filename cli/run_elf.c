@@ -206,6 +206,18 @@ int run_check_program(const char *path, struct err *err)
 	return check_program(path, 0, err);
 }
 
+/* A file cut short would kill the loader with SIGBUS. */
+static int check_segments(int fd, const Elf64_Ehdr *eh, const struct stat *st, struct err *err)
+{
+	for (unsigned int i = 0; i < eh->e_phnum; i++) {
+		Elf64_Phdr ph;
+		if (pread(fd, &ph, sizeof ph, (off_t)(eh->e_phoff + i * sizeof ph)) != (ssize_t)sizeof ph || ph.p_offset > (uint64_t)st->st_size ||
+		    ph.p_filesz > (uint64_t)st->st_size - ph.p_offset)
+			return cli_err(err, ENOEXEC, "the shim is cut short: install it again (make install)");
+	}
+	return 0;
+}
+
 int run_check_shim(const char *path, struct err *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), ret = -1;
@@ -219,8 +231,8 @@ int run_check_shim(const char *path, struct err *err)
 	else if (!S_ISREG(st.st_mode) || pread(fd, &eh, sizeof eh, 0) != (ssize_t)sizeof eh || memcmp(eh.e_ident, ELFMAG, SELFMAG) != 0 ||
 	         eh.e_type != ET_DYN)
 		cli_err(err, ENOEXEC, "the shim is not a shared object: install it again (make install)");
-	else
-		ret = check_ident(eh.e_ident, eh.e_machine, err);
+	else if (check_ident(eh.e_ident, eh.e_machine, err) == 0)
+		ret = check_segments(fd, &eh, &st, err);
 	close(fd);
 	return ret;
 }

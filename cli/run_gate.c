@@ -184,12 +184,22 @@ static int wait_change(pid_t pid, const sigset_t *forward, int *status)
 
 enum step { STEP_ON, STEP_FREE, STEP_ENDED, STEP_FAILED };
 
+static bool is_fault(int sig)
+{
+	return sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGFPE || sig == SIGABRT || sig == SIGTRAP;
+}
+
 /* Deals with one stop. */
 static enum step step(struct tracee *t, struct gate *g, int status, struct err *err)
 {
 	struct user_regs_struct regs;
 	int sig, event;
 
+	if (WIFSIGNALED(status) && t->armed && is_fault(WTERMSIG(status))) {
+		cli_err(err, ELIBACC, "was ended by %s while the loader set it up, before its first instruction", strsignal(WTERMSIG(status)));
+		t->pid = -1;
+		return STEP_FAILED;
+	}
 	if (!WIFSTOPPED(status))
 		return STEP_ENDED;
 	sig = WSTOPSIG(status);
@@ -324,7 +334,7 @@ int gate_start(struct gate *g, const struct gate_child *c, const sigset_t *forwa
 		}
 	}
 	int ret = s == STEP_FAILED ? CLI_RUN : 0;
-	if (s == STEP_FAILED)
+	if (s == STEP_FAILED && t.pid > 0)
 		end(t.pid);
 	*ended = s == STEP_ENDED;
 	if (s == STEP_ENDED)
