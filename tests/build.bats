@@ -40,9 +40,11 @@ includes() {
 			[[ $name != */* ]]
 		done
 	done
-	# a name that exists twice could be found in the wrong room
-	run -0 sh -c "cd '$ROOT' && ls lib/*.h shim/*.h agent/*.h cli/*.h 2>/dev/null | sed 's,.*/,,' | sort | uniq -d"
-	[ -z "$output" ]
+	# one of lib's names in another room would hide it there
+	for name in "$ROOT"/lib/*.h; do
+		run -0 find "$ROOT/shim" "$ROOT/agent" "$ROOT/cli" -name "${name##*/}"
+		[ -z "$output" ]
+	done
 }
 
 # lib runs inside other people's processes: it may not speak, end them, or listen to their environment.

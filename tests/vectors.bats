@@ -11,8 +11,7 @@ teardown_file() {
 }
 
 judge() {
-	run -0 python3 "$ROOT/tests/vectors.py" "$@"
-	echo "$output"
+	python3 "$ROOT/tests/vectors.py" "$@"
 }
 
 # The offline verifier would call a forged or damaged file good, or a good one bad.
