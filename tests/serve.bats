@@ -70,7 +70,7 @@ flipped() {
 # read(2) in pieces of all sizes, at all offsets, by the plainest programs.
 @test "cat, dd, head, tail, od see the view" {
 	same cat "$M"
-	same dd if="$M" bs=4099 status=none
+	[[ $SANITIZE == *address* ]] || same dd if="$M" bs=4099 status=none # dd's own aligned_alloc displeases the sanitizer
 	same dd if="$M" bs=1M status=none
 	same sh -c 'dd if="$1" bs=1000 count=3 status=none; dd if="$1" bs=1000 skip=3 status=none' - "$M"
 	same sh -c 'head -c 5000 "$1"; tail -c +5001 "$1"' - "$M"
