@@ -1,0 +1,339 @@
+# ct run: a program runs under the shim or not at all, and nothing stays behind. `ran` is the file that a program makes which
+# must not have run.
+
+load helpers
+
+setup_file() {
+	export T=$BATS_FILE_TMPDIR
+	need gcc
+	plain_model "$T/plain.safetensors" 300000
+	"$CT" keygen -q -o "$T/keys.jwk"
+	"$CT" encrypt -q --keys "$T/keys.jwk" --chunk-size 4096 "$T/plain.safetensors" "$T/m.safetensors"
+	"$CT" decrypt -q --keys "$T/keys.jwk" "$T/m.safetensors" "$T/view"
+	cat >"$T/p.c" <<-'EOF'
+		#include <fcntl.h>
+		#include <stdlib.h>
+		#include <unistd.h>
+		int main(int argc, char **argv)
+		{
+			char buf[65536];
+			ssize_t n;
+			close(open("ran", O_CREAT | O_WRONLY, 0600));
+			int fd = argc > 1 ? open(argv[1], O_RDONLY) : -1;
+			while (fd >= 0 && (n = read(fd, buf, sizeof buf)) > 0)
+				if (write(1, buf, (size_t)n) != n)
+					return 1;
+			return 7;
+		}
+	EOF
+	gcc -pie -fPIE -o "$T/pie" "$T/p.c"
+	gcc -no-pie -o "$T/nopie" "$T/p.c"
+	gcc -static -o "$T/static" "$T/p.c"
+	gcc -static-pie -fPIE -o "$T/staticpie" "$T/p.c"
+	gcc -Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1 -o "$T/musl" "$T/p.c"
+	# what a user's machine has: ct, ct-agent and the shim in a folder, for the tests that break the shim
+	gcc -shared -fPIC -o "$T/mute.so" -x c /dev/null
+}
+
+setup() {
+	cd "$BATS_TEST_TMPDIR"
+	XDG_RUNTIME_DIR=$(mktemp -d /tmp/ctXXXXXX) # a short one, where nobody else's runs are
+	export XDG_RUNTIME_DIR
+	# the sanitizer's run time must come before the shim
+	[[ -z $SANITIZE ]] || export LD_PRELOAD="${PRELOAD% *}" ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=0
+}
+
+teardown() {
+	rm -rf "$XDG_RUNTIME_DIR"
+	agent_stop
+}
+
+ours() {
+	"$CT" run --keys "$T/keys.jwk" -- "$@"
+}
+
+# nothing_left: no folder of a run, with what an agent would have in it.
+nothing_left() {
+	[ -z "$(ls -A "$XDG_RUNTIME_DIR")" ]
+}
+
+# refused WHAT…: status 125, one line with WHAT, and the program did not run.
+refused() {
+	local w
+	echo "$output"
+	[ "$status" = 125 ]
+	[ "${#lines[@]}" = 1 ]
+	for w; do [[ $output == *"$w"* ]]; done
+	[ ! -e ran ]
+}
+
+# The one-line way of the main job.
+@test "a program sees plaintext, with no other setting" {
+	ours sha256sum <"$T/m.safetensors" >sum
+	[ "$(cut -d' ' -f1 sum)" = "$(sha256sum <"$T/view" | cut -d' ' -f1)" ]
+	run -7 ours "$T/pie" "$T/m.safetensors"
+	ours "$T/nopie" "$T/m.safetensors" >out || [ $? = 7 ]
+	cmp out "$T/view"
+	cat >s.py <<-'EOF'
+		#!/usr/bin/env python3
+		import sys, threading
+		got = []
+		def read():
+		    got.append(open(sys.argv[1], "rb").read())
+		threads = [threading.Thread(target=read) for _ in range(16)]
+		[t.start() for t in threads]
+		[t.join() for t in threads]
+		assert all(g == open(sys.argv[2], "rb").read() for g in got) and len(got) == 16
+		print("same")
+	EOF
+	chmod +x s.py
+	run -0 ours ./s.py "$T/m.safetensors" "$T/view"
+	[ "$output" = same ]
+	nothing_left
+}
+
+# A caller takes the status for the program's.
+@test "exit status: the program's own, 128 + n, 126, 127, 125" {
+	run -0 ours true
+	run -1 ours false
+	run -42 ours sh -c 'exit 42'
+	run -143 ours sh -c 'kill -TERM $$'
+	run -137 ours sh -c 'kill -KILL $$'
+	run -127 ours no-such-program
+	[ "${lines[0]}" = "ct: no-such-program: ENOENT: there is no such program" ]
+	run -127 ours ./no-such-program
+	: >notexec
+	run -126 ours ./notexec
+	printf '#!/no/such/interpreter\n' >script
+	chmod +x script
+	run -127 ours ./script
+	run -125 "$CT" run
+	run -125 "$CT" run --no-such-option true
+	run -125 "$CT" run --keys /no/such/file true
+	[[ $output == "ct: /no/such/file: ENOENT"* ]]
+	run -0 "$CT" run --help
+	nothing_left
+}
+
+# Ciphertext would be read as weights, silently: the reason for ct run.
+@test "what the shim cannot be loaded into is refused: static, other C library, setuid, 32 bit" {
+	run ours "$T/static"
+	refused "$T/static: ENOEXEC" static
+	run ours "$T/staticpie"
+	refused static
+	run ours "$T/musl"
+	refused ld-musl-x86_64.so.1
+	cp "$T/pie" setuid && chmod u+s setuid
+	run ours ./setuid
+	refused EPERM set-user-ID
+	cp "$T/pie" setgid && chmod g+s setgid
+	run ours ./setgid
+	refused set-group-ID
+	cp "$T/pie" bits32 && printf '\1' | dd of=bits32 bs=1 seek=4 conv=notrunc 2>/dev/null
+	run ours ./bits32
+	refused 32-bit
+	cp "$T/pie" arm && printf '\xf3' | dd of=arm bs=1 seek=18 conv=notrunc 2>/dev/null
+	run ours ./arm
+	refused "kind of processor"
+	nothing_left
+}
+
+# As above.
+@test "a program with file capabilities is refused" {
+	command -v setcap >/dev/null || PATH=$PATH:/sbin:/usr/sbin
+	need setcap
+	cp "$T/pie" capable
+	setcap cap_net_raw+ep capable || skip "this file system or user cannot set capabilities"
+	run ours ./capable
+	refused EPERM capabilities
+}
+
+# The script is harmless, what runs it is not.
+@test "scripts: what runs them is looked at, through env as well" {
+	printf '#!%s\n' "$T/static" >a
+	printf '#!/usr/bin/env static\n' >b
+	printf '#!/usr/bin/env -S X=1 static -x\n' >c
+	printf '#! ./a\n' >d
+	chmod +x a b c d
+	for s in a b c d; do
+		PATH=$PATH:$T run ours "./$s"
+		refused "is run by" static
+	done
+	printf 'touch hashless\nexit 5\n' >e
+	chmod +x e
+	run -5 ours ./e
+	[ -e hashless ]
+}
+
+# glibc goes on without a preload that it cannot load: only the hello tells.
+@test "a shim that is missing, cut, not a shim, or mute: the program never starts" {
+	mkdir bin
+	cp "$BUILD/ct" "$BUILD/ct-agent" bin/
+	CT=$PWD/bin/ct
+	[ -e /usr/local/lib/libctshim.so ] || {
+		run ours "$T/pie"
+		refused ENOENT "make install"
+	}
+	echo rubbish >bin/libctshim.so
+	run ours "$T/pie"
+	refused ENOEXEC "make install"
+	head -c 100000 "$SHIM" >bin/libctshim.so
+	run ours "$T/pie"
+	refused ENOEXEC "cut short"
+	cp "$T/mute.so" bin/libctshim.so
+	run ours "$T/pie"
+	refused ELIBACC "without the shim"
+	run ours "$T/nopie"
+	refused ELIBACC
+	cp "$T/pie" bin/libctshim.so # loadable, but ld.so refuses it as a preload, with a line of its own
+	run ours "$T/pie"
+	[ "$status" = 125 ]
+	[ ! -e ran ]
+	rm bin/libctshim.so
+	mkdir lib && cp "$SHIM" lib/
+	run -7 ours "$T/pie"
+	[ -e ran ]
+	nothing_left
+}
+
+# A setting of the caller's shell would switch the shim off, or take another's place.
+@test "CTSHIM_DISABLE does not count; an existing LD_PRELOAD stays, behind the shim" {
+	CTSHIM_DISABLE=1 ours sha256sum "$T/m.safetensors" >sum
+	[ "$(cut -d' ' -f1 sum)" = "$(sha256sum <"$T/view" | cut -d' ' -f1)" ]
+	run -0 --separate-stderr env LD_PRELOAD="$T/mute.so" "$CT" run --keys "$T/keys.jwk" sh -c 'echo "$LD_PRELOAD"'
+	[ "$output" = "$SHIM:$T/mute.so" ]
+}
+
+# A program that was let through when ptrace was not there to hold it.
+@test "where ptrace is not permitted nothing runs, and the line says what to do" {
+	cat >deny.c <<-'EOF'
+		#include <errno.h>
+		#include <linux/filter.h>
+		#include <linux/seccomp.h>
+		#include <stddef.h>
+		#include <sys/prctl.h>
+		#include <sys/syscall.h>
+		#include <unistd.h>
+		int main(int argc, char **argv)
+		{
+			struct sock_filter f[] = {
+				BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+				BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ptrace, 0, 1),
+				BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+				BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+			};
+			struct sock_fprog p = { 4, f };
+			if (argc < 2 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &p))
+				return 99;
+			execv(argv[1], argv + 1);
+			return 98;
+		}
+	EOF
+	gcc -o deny deny.c
+	run ./deny "$CT" run --keys "$T/keys.jwk" "$T/pie"
+	refused EPERM ptrace "LD_PRELOAD"
+	nothing_left
+}
+
+# Ctrl-C would kill the agent under the program, reach it twice, or leave an agent with keys behind.
+@test "signals: handed on once, Ctrl-C comes from the terminal, and everything is gone at the end" {
+	cat >signals.py <<-'EOF'
+		import glob, os, pty, random, signal, subprocess, sys, time
+		ct, keys = sys.argv[1:]
+		cmd = [ct, "run", "--keys", keys, "--"]
+		count = '''
+		import signal, sys, time
+		n = [0]
+		def handler(*_): n[0] += 1
+		for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1): signal.signal(s, handler)
+		print("ready", flush=True)
+		until = time.time() + 1
+		while time.time() < until: time.sleep(0.02)
+		sys.exit(40 + n[0])
+		'''.replace("\n\t\t", "\n")
+		def left():
+		    ps = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+		    return [p for p in ps.splitlines() if os.environ["XDG_RUNTIME_DIR"] in p]
+		pid, fd = pty.fork()
+		if pid == 0:
+		    os.execv(ct, cmd + [sys.executable, "-c", count])
+		out = b""
+		while b"ready" not in out:
+		    out += os.read(fd, 100)
+		os.write(fd, b"\x03")
+		try:
+		    while os.read(fd, 100):
+		        pass
+		except OSError:
+		    pass
+		assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 41
+		for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+		    p = subprocess.Popen(cmd + [sys.executable, "-c", count], stdout=subprocess.PIPE)
+		    p.stdout.readline()
+		    p.send_signal(sig)
+		    assert p.wait() == 41, (sig, p.returncode)
+		for _ in range(30):  # at any moment: while the agent starts, while the program is held
+		    p = subprocess.Popen(cmd + ["sleep", "20"])
+		    time.sleep(random.random() * 0.06)
+		    p.terminate()
+		    assert p.wait(15) in (143, -15), p.returncode
+		assert not left(), left()
+	EOF
+	python3 signals.py "$CT" "$T/keys.jwk"
+	nothing_left
+}
+
+# An agent with the keys would live on after a kill -9.
+@test "if ct run is killed, its agent goes too" {
+	"$CT" run --keys "$T/keys.jwk" -- sh -c '"$0" status --json >status; sleep 3' "$CT" 3>&- &
+	ct=$!
+	for _ in $(seq 100); do
+		[ -s status ] && break
+		sleep 0.05
+	done
+	pid=$(python3 -c 'import json; print(json.load(open("status"))["pid"])')
+	kill -0 "$pid"
+	kill -KILL "$ct"
+	for _ in $(seq 100); do
+		kill -0 "$pid" 2>/dev/null || break
+		sleep 0.05
+	done
+	run ! kill -0 "$pid"
+	[ -z "$(find "$XDG_RUNTIME_DIR" -type s)" ]
+}
+
+# The program would start and only then find out that nobody has its keys.
+@test "no agent: 125 before the program starts; --agent and the default one are used" {
+	run "$CT" run "$T/pie"
+	refused ENOKEY "no agent"
+	run "$CT" run --agent /no/such/socket "$T/pie"
+	refused "/no/such/socket"
+	run -125 "$CT" run --agent x --keys y "$T/pie"
+	agent_start "$T/keys.jwk"
+	run -0 "$CT" run sha256sum "$T/m.safetensors"
+	[ "${output%% *}" = "$(sha256sum <"$T/view" | cut -d' ' -f1)" ]
+	socket=$CT_AGENT_SOCK
+	CT_AGENT_SOCK=/nonexistent/s run -0 "$CT" run --agent "$socket" sha256sum "$T/m.safetensors"
+	[ "${output%% *}" = "$(sha256sum <"$T/view" | cut -d' ' -f1)" ]
+}
+
+# The shim's settings and preload in the agent would be a way into the process that holds the master key.
+@test "the private agent gets none of the program's preload and settings" {
+	cat >spy.c <<-'EOF'
+		#include <stdio.h>
+		#include <string.h>
+		#include <stdlib.h>
+		__attribute__((constructor)) static void spy(void)
+		{
+			char exe[200] = "", *log = getenv("SPY");
+			FILE *f = fopen("/proc/self/comm", "r");
+			if (f && fgets(exe, sizeof exe, f) && strstr(exe, "ct-agent") && log)
+				fclose(fopen(log, "w"));
+		}
+	EOF
+	gcc -shared -fPIC -o spy.so spy.c
+	SPY=$PWD/spied LD_PRELOAD=$PWD/spy.so run -0 "$CT" run --keys "$T/keys.jwk" true
+	[ ! -e spied ]
+	SPY=$PWD/spied LD_PRELOAD=$PWD/spy.so run "$BUILD/ct-agent" --help
+	[ -e spied ] # the spy itself works
+}
