@@ -33,6 +33,28 @@ setup_file() {
 	gcc -Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1 -o "$T/musl" "$T/p.c"
 	# what a user's machine has: ct, ct-agent and the shim in a folder, for the tests that break the shim
 	gcc -shared -fPIC -o "$T/mute.so" -x c /dev/null
+	cat >"$T/parrot.c" <<-'EOF'
+		#include <stddef.h>
+		#include <stdlib.h>
+		#include <string.h>
+		#include <sys/socket.h>
+		#include <sys/un.h>
+		#include <sys/wait.h>
+		#include <unistd.h>
+		__attribute__((constructor)) static void hello(void)
+		{
+			const char *name = getenv("CTSHIM_HELLO");
+			struct sockaddr_un to = { .sun_family = AF_UNIX };
+			pid_t pid = name ? fork() : -1;
+			if (pid == 0) {
+				memcpy(to.sun_path + 1, name + 1, strlen(name) - 1);
+				_exit(sendto(socket(AF_UNIX, SOCK_DGRAM, 0), "hello 1", 7, 0, (struct sockaddr *)&to,
+				             (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name))) != 7);
+			}
+			waitpid(pid, NULL, 0);
+		}
+	EOF
+	gcc -shared -fPIC -o "$T/parrot.so" "$T/parrot.c"
 }
 
 setup() {
@@ -185,6 +207,9 @@ refused() {
 	refused ELIBACC "without the shim"
 	run ours "$T/nopie"
 	refused ELIBACC
+	cp "$T/parrot.so" bin/libctshim.so # another process than the program itself says hello
+	run ours "$T/pie"
+	refused ELIBACC
 	cp "$T/pie" bin/libctshim.so # loadable, but ld.so refuses it as a preload, with a line of its own
 	run ours "$T/pie"
 	[ "$status" = 125 ]
@@ -256,17 +281,21 @@ refused() {
 		    return [p for p in ps.splitlines() if os.environ["XDG_RUNTIME_DIR"] in p]
 		pid, fd = pty.fork()
 		if pid == 0:
-		    os.execv(ct, cmd + [sys.executable, "-c", count])
+		    os.execv(ct, cmd + ["./count", ct])
 		out = b""
 		while b"ready" not in out:
 		    out += os.read(fd, 100)
-		os.write(fd, b"\x03")
+		for _ in range(10):
+		    os.write(fd, b"\x03")
+		    time.sleep(0.1)
+		os.write(fd, b"\n")
 		try:
-		    while os.read(fd, 100):
-		        pass
+		    while part := os.read(fd, 100):
+		        out += part
 		except OSError:
 		    pass
-		assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 41
+		assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, out
+		assert b"10 signals" in out and b"key sets:  1" in out, out
 		for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
 		    p = subprocess.Popen(cmd + [sys.executable, "-c", count], stdout=subprocess.PIPE)
 		    p.stdout.readline()
@@ -279,6 +308,29 @@ refused() {
 		    assert p.wait(15) in (143, -15), p.returncode
 		assert not left(), left()
 	EOF
+	# counts SIGINTs until a line comes; then asks whether the agent is still there
+	cat >count.c <<-'EOF'
+		#include <signal.h>
+		#include <stdio.h>
+		#include <unistd.h>
+		static volatile sig_atomic_t n;
+		static void count(int sig) { n += sig == SIGINT; }
+		int main(int argc, char **argv)
+		{
+			char c;
+			struct sigaction a = { .sa_handler = count, .sa_flags = SA_RESTART };
+			sigaction(SIGINT, &a, NULL);
+			puts("ready");
+			fflush(stdout);
+			while (read(0, &c, 1) == 1 && c != '\n')
+				;
+			printf("%d signals\n", (int)n);
+			fflush(stdout);
+			execl(argv[argc - 1], "ct", "status", NULL);
+			return 1;
+		}
+	EOF
+	gcc -o count count.c
 	python3 signals.py "$CT" "$T/keys.jwk"
 	nothing_left
 }
