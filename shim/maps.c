@@ -1,6 +1,7 @@
 #include "maps.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/memfd.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -18,8 +19,8 @@ struct bad {
 
 /* A mapping while it is made. */
 struct making {
-	char *p;
-	size_t len; /* whole pages */
+	int memfd;
+	size_t len; /* bytes of plaintext */
 	struct bad *bad;
 	size_t bad_count;
 };
@@ -48,77 +49,77 @@ static int add_bad(struct making *m, size_t from, size_t to)
 	return 0;
 }
 
-/* Plaintext from `at` on to m->p, as far as the file goes. -1: out of memory. */
-static int fill(struct making *m, struct view *v, int fd, uint64_t at)
+/* Plaintext from `at` on to p; bad pages are noted. -1: out of memory. */
+static int fill(struct making *m, char *p, struct view *v, int fd, uint64_t at)
 {
 	size_t page = page_size(), done = 0;
-	uint64_t size = file_size(v->file);
-	size_t len = at >= size ? 0 : size - at < m->len ? (size_t)(size - at) : m->len;
-	while (done < len) {
+	while (done < m->len) {
 		struct err err = { 0 };
 		struct file_extent e;
-		ssize_t n = file_read(v->file, fd, at + done, m->p + done, len - done, &err);
+		ssize_t n = file_read(v->file, fd, at + done, p + done, m->len - done, &err);
 		if (n > 0) {
 			done += (size_t)n;
 			continue;
 		}
 		reads_report(v, at + done, &err);
 		file_extent(v->file, at + done, &e);
-		size_t end = e.end - at < len ? (size_t)(e.end - at) : len;
+		size_t end = e.end - at < m->len ? (size_t)(e.end - at) : m->len;
 		size_t to = (end + page - 1) / page * page;
 		if (add_bad(m, done / page * page, to) < 0)
 			return -1;
 		done = to;
 	}
-	size_t whole = (len + page - 1) / page * page;
-	return whole < m->len ? add_bad(m, whole, m->len) : 0;
+	return 0;
 }
 
-/* Moves [from, to) to `target` (NULL: it stays) with its final protection; bad pages become an empty memfd's. 0 or -errno. */
-static long place(const struct making *m, char *target, size_t from, size_t to, int prot, bool good)
+/* Makes the memfd: filled through a mapping that nobody else knows, then sealed. 0 or -errno. */
+static long make(struct making *m, struct view *v, int fd, uint64_t at)
+{
+	long r = sys2(SYS_memfd_create, "ctshim", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (r < 0)
+		return r;
+	m->memfd = (int)r;
+	r = sys2(SYS_ftruncate, m->memfd, m->len);
+	if (r == 0 && m->len > 0) {
+		long p = sys6(SYS_mmap, NULL, m->len, PROT_READ | PROT_WRITE, MAP_SHARED, m->memfd, 0);
+		if (failed(p))
+			return p;
+		sys3(SYS_madvise, p, m->len, MADV_DONTDUMP);
+		r = fill(m, (char *)p, v, fd, at) < 0 ? -ENOMEM : 0; /* NOLINT(performance-no-int-to-ptr): the kernel's answer */
+		sys2(SYS_munmap, p, m->len);
+	}
+	if (r == 0)
+		r = sys3(SYS_fcntl, m->memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+	return r;
+}
+
+/* Maps [from, to) at base + from. */
+static long place(int memfd, char *base, size_t from, size_t to, int prot, int flags)
 {
 	if (from == to)
 		return 0;
-	char *dst = (target ? target : m->p) + from;
-	long r;
-	if (!good) {
-		long fd = sys2(SYS_memfd_create, "ctshim-damaged", MFD_CLOEXEC);
-		if (fd < 0)
-			return fd;
-		r = sys6(SYS_mmap, dst, to - from, prot, MAP_SHARED | MAP_FIXED, fd, 0);
-		sys_close((int)fd);
-		if (target && !failed(r))
-			sys2(SYS_munmap, m->p + from, to - from);
-		return failed(r) ? r : 0;
-	}
-	if (prot != (PROT_READ | PROT_WRITE)) {
-		r = sys3(SYS_mprotect, m->p + from, to - from, prot);
-		if (r < 0)
-			return r;
-	}
-	if (!target)
-		return 0;
-	r = sys5(SYS_mremap, m->p + from, to - from, to - from, MREMAP_MAYMOVE | MREMAP_FIXED, dst);
+	long r = sys6(SYS_mmap, base + from, to - from, prot, flags | MAP_FIXED, memfd, from);
 	return failed(r) ? r : 0;
 }
 
-/* *done: up to where m->p is no longer ours to unmap, if there is a target. */
-static long place_all(const struct making *m, char *target, int prot, size_t *done)
+/* The whole mapping, at an address that is ours to fill. No page is wrong at any time, also where MAP_FIXED replaces a mapping in use. */
+static long place_all(const struct making *m, char *base, size_t len, int prot, int flags)
 {
-	long r = 0;
-	*done = 0;
-	for (size_t i = 0; i <= m->bad_count && r == 0; i++) {
-		bool last = i == m->bad_count;
-		size_t from = last ? m->len : m->bad[i].from, to = last ? m->len : m->bad[i].to;
-		r = place(m, target, *done, from, prot, true);
-		if (r == 0) {
-			*done = from;
-			r = place(m, target, from, to, prot, false);
-		}
-		if (r == 0)
-			*done = to;
+	size_t at = 0;
+	long r = 0, empty = -1;
+	if (m->bad_count > 0) {
+		empty = sys2(SYS_memfd_create, "ctshim-damaged", MFD_CLOEXEC);
+		r = empty < 0 ? empty : 0;
 	}
-	return r;
+	for (size_t i = 0; i < m->bad_count && r == 0; i++) {
+		r = place(m->memfd, base, at, m->bad[i].from, prot, flags);
+		at = m->bad[i].to < len ? m->bad[i].to : len;
+		if (r == 0)
+			r = place((int)empty, base, m->bad[i].from, at, prot, flags);
+	}
+	if (empty >= 0)
+		sys_close((int)empty);
+	return r ? r : place(m->memfd, base, at, len, prot, flags);
 }
 
 /*
@@ -153,28 +154,29 @@ void *maps_map(struct view *v, int fd, void *addr, size_t len, int prot, int fla
 	}
 	int saved = errno;
 	bool fixed = (flags & MAP_FIXED) && !(flags & MAP_FIXED_NOREPLACE);
-	size_t page = page_size();
-	struct making m = { .len = (len + page - 1) / page * page };
-	int keep = flags & (MAP_32BIT | MAP_NORESERVE | MAP_FIXED_NOREPLACE);
-	/* What MAP_FIXED replaces must stay until the new pages are whole. */
-	long r = sys6(SYS_mmap, fixed ? NULL : addr, m.len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | keep, -1, 0);
-	if (failed(r))
-		goto out;
-	m.p = (char *)r; /* NOLINT(performance-no-int-to-ptr): the kernel's answer */
-	sys3(SYS_madvise, m.p, m.len, MADV_HUGEPAGE);
-	sys3(SYS_madvise, m.p, m.len, MADV_DONTDUMP);
-	size_t moved = 0;
-	r = fill(&m, v, fd, (uint64_t)at) < 0 ? -ENOMEM : place_all(&m, fixed ? addr : NULL, prot, &moved);
-	if (!fixed)
-		moved = 0;
-	if (r < 0)
-		sys2(SYS_munmap, m.p + moved, m.len - moved);
-	if (r == 0 && (flags & MAP_LOCKED))
-		sys2(SYS_mlock, fixed ? addr : m.p, m.len);
-	if (r == 0)
+	int type = (flags & MAP_TYPE) == MAP_PRIVATE ? MAP_PRIVATE : MAP_SHARED;
+	size_t page = page_size(), whole = (len + page - 1) / page * page;
+	uint64_t size = file_size(v->file), from = (uint64_t)at;
+	struct making m = { .memfd = -1, .len = from >= size ? 0 : size - from < whole ? (size_t)(size - from) : whole };
+	char *base = MAP_FAILED;
+	long r = make(&m, v, fd, from);
+	if (r == 0) {
+		int reserve = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (flags & (MAP_32BIT | MAP_FIXED_NOREPLACE));
+		r = fixed ? (long)addr : sys6(SYS_mmap, addr, whole, PROT_NONE, reserve, -1, 0);
+	}
+	if (!failed(r)) {
+		base = (char *)r; /* NOLINT(performance-no-int-to-ptr): the kernel's answer */
+		r = place_all(&m, base, whole, prot, type | (flags & (MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE)));
+		if (r < 0 && !fixed)
+			sys2(SYS_munmap, base, whole);
+	}
+	if (r == 0) {
+		sys3(SYS_madvise, base, whole, MADV_DONTDUMP);
 		config_log(LOG_DEBUG, "%s: mapped %zu bytes at offset %lld, filled at once", v->name, len, (long long)at);
-out:
+	}
+	if (m.memfd >= 0)
+		sys_close(m.memfd);
 	free(m.bad);
 	errno = r < 0 ? (int)-r : saved;
-	return r < 0 ? MAP_FAILED : fixed ? addr : m.p;
+	return r < 0 ? MAP_FAILED : base;
 }

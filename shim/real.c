@@ -6,6 +6,7 @@
 
 struct real real;
 bool real_ready;
+long (*real_syscall)(long, ...);
 
 void real_resolve(void)
 {
@@ -17,6 +18,7 @@ void real_resolve(void)
 	} while (0);
 	REAL_FUNCTIONS(REAL_RESOLVE)
 #undef REAL_RESOLVE
+	real_syscall = real.syscall;
 }
 
 long real_answer(long r)

@@ -38,7 +38,8 @@
 	X(void, closefrom, (int)) \
 	X(ssize_t, sendfile, (int, int, off_t *, size_t)) \
 	X(ssize_t, copy_file_range, (int, off_t *, int, off_t *, size_t, unsigned int)) \
-	X(ssize_t, splice, (int, off_t *, int, off_t *, size_t, unsigned int))
+	X(ssize_t, splice, (int, off_t *, int, off_t *, size_t, unsigned int)) \
+	X(long, syscall, (long, ...))
 
 struct real {
 #define REAL_MEMBER(ret, name, params) ret (*name) params;
@@ -48,6 +49,8 @@ struct real {
 
 extern struct real real;
 extern bool real_ready; /* set once, by the constructor, when everything is in place */
+
+extern long (*real_syscall)(long, ...); /* real.syscall once more, for assembly */
 
 void real_resolve(void);
 

@@ -1,0 +1,124 @@
+/*
+ * syscall(): libuv, Rust, libaio and others make some of the hooked calls through it.
+ *
+ * The function itself is assembly: system calls that we don't care for must reach the real one with stack and registers
+ * untouched (vfork and clone return twice, or on another stack). `ours` says which numbers go to hooks_syscall().
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "hooks.h"
+#include "real.h"
+#include "sys.h"
+
+#pragma GCC diagnostic ignored "-Wmissing-prototypes"
+
+#define OURS_MAX 512
+
+/* Used by the assembly below, hence not static. */
+const uint8_t hooks_syscall_ours[OURS_MAX] = {
+#ifdef SYS_open
+	[SYS_open] = 1,
+#endif
+#ifdef SYS_dup2
+	[SYS_dup2] = 1,
+#endif
+	[SYS_openat] = 1,  [SYS_read] = 1,    [SYS_pread64] = 1,  [SYS_readv] = 1,           [SYS_preadv] = 1,
+	[SYS_preadv2] = 1, [SYS_lseek] = 1,   [SYS_mmap] = 1,     [SYS_dup] = 1,             [SYS_dup3] = 1,
+	[SYS_fcntl] = 1,   [SYS_ioctl] = 1,   [SYS_close] = 1,    [SYS_close_range] = 1,     [SYS_sendfile] = 1,
+	[SYS_splice] = 1,  [SYS_copy_file_range] = 1,
+};
+
+
+#if defined(__x86_64__)
+__asm__(".text\n"
+        ".globl syscall\n"
+        ".type syscall, @function\n"
+        "syscall:\n"
+        "	cmpq	$512, %rdi\n"
+        "	jae	1f\n"
+        "	leaq	hooks_syscall_ours(%rip), %rax\n"
+        "	cmpb	$0, (%rax,%rdi)\n"
+        "	jne	hooks_syscall\n"
+        "1:	movq	real_syscall(%rip), %rax\n"
+        "	testq	%rax, %rax\n"
+        "	je	hooks_syscall\n"
+        "	jmp	*%rax\n"
+        ".size syscall, .-syscall\n");
+#elif defined(__aarch64__)
+__asm__(".text\n"
+        ".globl syscall\n"
+        ".type syscall, %function\n"
+        "syscall:\n"
+        "	cmp	x0, #512\n"
+        "	b.hs	1f\n"
+        "	adrp	x16, hooks_syscall_ours\n"
+        "	add	x16, x16, :lo12:hooks_syscall_ours\n"
+        "	ldrb	w16, [x16, x0]\n"
+        "	cbnz	w16, hooks_syscall\n"
+        "1:	adrp	x16, real_syscall\n"
+        "	ldr	x16, [x16, :lo12:real_syscall]\n"
+        "	cbz	x16, hooks_syscall\n"
+        "	br	x16\n"
+        ".size syscall, .-syscall\n");
+#endif
+
+/* Arguments as the caller passed them; those it did not pass are whatever the registers held. */
+long hooks_syscall(long nr, long a, long b, long c, long d, long e, long f)
+{
+	/* NOLINTBEGIN(performance-no-int-to-ptr): system calls take pointers as words */
+	if (!real_ready)
+		return real_answer(sys_call6(nr, a, b, c, d, e, f));
+	switch (nr) {
+#ifdef SYS_open
+	case SYS_open:
+		return open((const char *)a, (int)b, (mode_t)c);
+#endif
+#ifdef SYS_dup2
+	case SYS_dup2:
+		return dup2((int)a, (int)b);
+#endif
+	case SYS_openat:
+		return openat((int)a, (const char *)b, (int)c, (mode_t)d);
+	case SYS_read:
+		return read((int)a, (void *)b, (size_t)c);
+	case SYS_pread64:
+		return pread((int)a, (void *)b, (size_t)c, d);
+	case SYS_readv:
+		return readv((int)a, (const struct iovec *)b, (int)c);
+	case SYS_preadv:
+		return preadv((int)a, (const struct iovec *)b, (int)c, d);
+	case SYS_preadv2:
+		return preadv2((int)a, (const struct iovec *)b, (int)c, d, (int)f);
+	case SYS_lseek:
+		return lseek((int)a, b, (int)c);
+	case SYS_mmap:
+		return (long)mmap((void *)a, (size_t)b, (int)c, (int)d, (int)e, f);
+	case SYS_dup:
+		return dup((int)a);
+	case SYS_dup3:
+		return dup3((int)a, (int)b, (int)c);
+	case SYS_fcntl:
+		return fcntl((int)a, (int)b, c);
+	case SYS_ioctl:
+		return ioctl((int)a, (unsigned long)b, c);
+	case SYS_close:
+		return close((int)a);
+	case SYS_close_range:
+		return close_range((unsigned int)a, (unsigned int)b, (int)c);
+	case SYS_sendfile:
+		return sendfile((int)a, (int)b, (off_t *)c, (size_t)d);
+	case SYS_splice:
+		return splice((int)a, (off_t *)b, (int)c, (off_t *)d, (size_t)e, (unsigned int)f);
+	case SYS_copy_file_range:
+		return copy_file_range((int)a, (off_t *)b, (int)c, (off_t *)d, (size_t)e, (unsigned int)f);
+	default:
+		return real_answer(sys_call6(nr, a, b, c, d, e, f));
+	}
+	/* NOLINTEND(performance-no-int-to-ptr) */
+}
