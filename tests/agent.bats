@@ -36,15 +36,22 @@ add() { # add KEYS-IN-VECTORS
 	ask '{"v":1,"op":"add"}' "$VECTORS/keys/$1"
 }
 
-says() { # says TEXT: $output contains it
+says() { # says TEXT…: $output contains each. (Not "says A && says B": a failed A would not end the test.)
+	local text
 	echo "output: $output"
-	[[ $output == *"$1"* ]]
+	for text; do
+		[[ $output == *"$text"* ]] || return
+	done
+}
+
+# root_needed WHY: must stand in the test itself: inside run() a skip would skip nothing.
+root_needed() {
+	need setpriv
+	[ "$(id -u)" = 0 ] || skip_or_fail "needs root, $1"
 }
 
 # as UID CMD…: as another user; the programs are copied to where he may run them.
 as() {
-	[ "$(id -u)" = 0 ] || skip_or_fail "needs root, to be two users"
-	need setpriv
 	setpriv --reuid "$1" --regid "$1" --clear-groups "${@:2}"
 }
 
@@ -75,7 +82,7 @@ gone() { # gone PID: within 5 s
 @test "other versions, unknown operations and malformed requests are named" {
 	agent_start
 	run -0 ask '{"v":2,"op":"ping"}'
-	says '"error":"EPROTO"' && says '"versions":[1]'
+	says '"error":"EPROTO"' '"versions":[1]'
 	run -0 ask '{"v":1,"op":"frobnicate"}'
 	says '"error":"EPROTO"'
 	local bad
@@ -158,7 +165,7 @@ gone() { # gone PID: within 5 s
 @test "no keys, other keys, changed header, policy: each is named with its errno" {
 	agent_start
 	run -0 "${PEER[@]}" open "$M"
-	says '"error":"ENOKEY"' && says 'ct add'
+	says '"error":"ENOKEY"' 'ct add'
 	add new-aes256gcm.jwk
 	run -0 "${PEER[@]}" open "$M"
 	says '"error":"ENOKEY"'
@@ -167,16 +174,16 @@ gone() { # gone PID: within 5 s
 	run -0 "${PEER[@]}" open "$VECTORS/wrong_master_key.safetensors"
 	says '"error":"EBADMSG"'
 	run -0 "${PEER[@]}" open "$VECTORS/stranger_same_kids.safetensors"
-	says '"error":"EBADMSG"' && says 'signature'
+	says '"error":"EBADMSG"' 'signature'
 	run -0 "${PEER[@]}" open "$VECTORS/policy_allow_TRUE.safetensors"
-	says '"disposition":"refuse"' && says 'no policy engine'
+	says '"disposition":"refuse"' 'no policy engine'
 	python3 - "$M" "$T/plain" <<-'EOF'
 		import sys
 		h = b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}   '
 		open(sys.argv[2], "wb").write(len(h).to_bytes(8, "little") + h + b"x")
 	EOF
 	run -0 "${PEER[@]}" open "$T/plain"
-	says '"error":"EBADMSG"' && says 'not encrypted'
+	says '"error":"EBADMSG"' 'not encrypted'
 }
 
 # Without the rule, whoever may add a key could sign another publisher's header anew, under a softer policy.
@@ -190,7 +197,7 @@ gone() { # gone PID: within 5 s
 	says '"error":"ENOKEY"'
 	add new-aes256gcm.jwk
 	run -0 "${PEER[@]}" open "$T/foreign"
-	says '"error":"EKEYREJECTED"' && says 'another key set'
+	says '"error":"EKEYREJECTED"' 'another key set'
 	# the same two keys, added together, trust each other
 	ask '{"v":1,"op":"remove","all":true}'
 	add two-aes256gcm.jwk
@@ -222,7 +229,7 @@ gone() { # gone PID: within 5 s
 @test "add, list, remove" {
 	agent_start
 	run -0 add aes256gcm.jwk
-	says '"keys":2' && says '"set":1'
+	says '"keys":2' '"set":1'
 	run -0 add rfc7517/aes256gcm.jwk
 	says '"set":1'
 	run -0 add any256.jwk
@@ -240,7 +247,7 @@ gone() { # gone PID: within 5 s
 	says '"removed":2'
 	echo '{"keys":[{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw"},7]}' >"$T/bad"
 	run -0 ask '{"v":1,"op":"add"}' "$T/bad"
-	says '"error":"EBADMSG"' && says 'key 2'
+	says '"error":"EBADMSG"' 'key 2'
 	[[ $output != *AAECAwQ* ]]
 }
 
@@ -279,7 +286,7 @@ gone() { # gone PID: within 5 s
 
 # Memory is what a key must leave when it is removed; the private half must never come in.
 @test "what is removed is gone from memory, and d never stays" {
-	[ "$(id -u)" = 0 ] || skip_or_fail "needs root, to read the agent's memory"
+	root_needed "to read the agent's memory"
 	agent_start
 	local keys=$VECTORS/keys/new-aes256gcm.jwk k d text
 	read -r k d text < <(python3 - "$keys" <<-'EOF'
@@ -310,7 +317,7 @@ gone() { # gone PID: within 5 s
 	run -0 ask '{"v":1,"op":"lock"}' "$T/wrong"
 	says '"error":"EBUSY"'
 	run -0 "${PEER[@]}" open "$M"
-	says '"error":"ENOKEY"' && says 'ct unlock'
+	says '"error":"ENOKEY"' 'ct unlock'
 	local op
 	for op in '{"v":1,"op":"list"}' '{"v":1,"op":"remove","all":true}'; do
 		run -0 ask "$op"
@@ -335,7 +342,7 @@ gone() { # gone PID: within 5 s
 @test "status, and the hardening that it claims" {
 	agent_start
 	run -0 ask '{"v":1,"op":"status"}'
-	says "\"pid\":$AGENT_PID" && says '"no_core":true,"no_dump":true,"no_new_privs":true'
+	says "\"pid\":$AGENT_PID" '"no_core":true,"no_dump":true,"no_new_privs":true'
 	grep -q '^Max core file size *0 *0 ' "/proc/$AGENT_PID/limits"
 	grep -q '^NoNewPrivs:[[:space:]]*1' "/proc/$AGENT_PID/status"
 	[ "$(stat -c %u "/proc/$AGENT_PID/environ")" = 0 ] # not dumpable: root's, whosever the process is
@@ -402,7 +409,8 @@ gone() { # gone PID: within 5 s
 	local stop
 	stop=$(sed -n 's/.*stop it: //p' <<<"$output")
 	eval "$output"
-	[ "$CT_AGENT_SOCK" = "$dir/it's" ] && export CT_AGENT_SOCK
+	[ "$CT_AGENT_SOCK" = "$dir/it's" ]
+	export CT_AGENT_SOCK
 	run -0 ask '{"v":1,"op":"ping"}'
 	PATH=$BUILD:$PATH run -0 bash -c "$stop"
 	[ ! -e "$CT_AGENT_SOCK" ]
@@ -416,7 +424,8 @@ gone() { # gone PID: within 5 s
 		agent_start
 		kill -"$s" "$AGENT_PID"
 		wait "$AGENT_PID"
-		[ ! -e "$CT_AGENT_SOCK" ] && [ ! -e "$CT_AGENT_SOCK.lock" ]
+		[ ! -e "$CT_AGENT_SOCK" ]
+		[ ! -e "$CT_AGENT_SOCK.lock" ]
 		unset AGENT_PID
 		rm -r "$AGENT_DIR"
 	done
@@ -433,7 +442,7 @@ gone() { # gone PID: within 5 s
 	gone "$AGENT_PID"
 	wait "$AGENT_PID"
 	[ ! -e "$CT_AGENT_SOCK" ]
-	run -3 "$BUILD/ct-agent" -f -s "$CT_AGENT_SOCK" -P "$job"
+	run -3 timeout 10 "$BUILD/ct-agent" -f -s "$CT_AGENT_SOCK" -P "$job"
 	says "ESRCH"
 }
 
@@ -464,14 +473,14 @@ gone() { # gone PID: within 5 s
 	local bad
 	for bad in 'keep' 'keep x' 'keep -1' 'keep 1 2' 'keep 99999999999' 'allow-uid root' 'allow-uid 4294967295' 'allow_uid 1' 'Keep 1'; do
 		printf 'keep 1\n%s\n' "$bad" >"$T/conf"
-		run -3 "$BUILD/ct-agent" -f -s "$T/s" -c "$T/conf"
+		run -3 timeout 10 "$BUILD/ct-agent" -f -s "$T/s" -c "$T/conf"
 		says "conf:2: "
 	done
 	printf 'keep 1\n' >"$T/conf"
 	chmod 666 "$T/conf"
-	run -3 "$BUILD/ct-agent" -f -s "$T/s" -c "$T/conf"
+	run -3 timeout 10 "$BUILD/ct-agent" -f -s "$T/s" -c "$T/conf"
 	says "chmod go-w"
-	run -3 "$BUILD/ct-agent" -f -s "$T/s" -c "$T/none"
+	run -3 timeout 10 "$BUILD/ct-agent" -f -s "$T/s" -c "$T/none"
 	says "ENOENT"
 }
 
@@ -480,7 +489,7 @@ gone() { # gone PID: within 5 s
 	short_dir
 	local dir=$DIR
 	chmod 777 "$dir"
-	run -3 "$BUILD/ct-agent" -f -s "$dir/s"
+	run -3 timeout 10 "$BUILD/ct-agent" -f -s "$dir/s"
 	says "others may write"
 	[ -z "$(ls -A "$dir")" ]
 	chmod 1777 "$dir"
@@ -494,6 +503,7 @@ gone() { # gone PID: within 5 s
 
 # The rights of the protocol's table, each with a peer who has them and one who has not.
 @test "another user is refused; one that the configuration admits may open, and no more" {
+	root_needed "to be two users"
 	printf 'allow-uid 12345\n' >"$T/conf"
 	AGENT_OPTS=(-c "$T/conf")
 	agent_start
@@ -512,23 +522,24 @@ gone() { # gone PID: within 5 s
 	run -0 as 12345 "${PEER[@]}" ask '{"v":1,"op":"status"}'
 	says '"ok":true'
 	run -0 as 12346 "${PEER[@]}" open "$d/${M##*/}"
-	says '"error":"EKEYREJECTED"' && says 'does not admit uid 12346'
+	says '"error":"EKEYREJECTED"' 'does not admit uid 12346'
 	run -0 as 12346 "${PEER[@]}" ask '{"v":1,"op":"ping"}'
 	says '"error":"EKEYREJECTED"'
 }
 
 # A stranger's socket that is believed gets the file's header, and may serve keys of its own.
 @test "a socket that belongs to another user is not believed" {
+	root_needed "to be two users"
 	short_dir
 	local d=$DIR
 	chmod 755 "$d" && mkdir -m 700 "$d/a" && cp "$BUILD"/ct{,-agent} "$d" && chmod 755 "$d"/ct*
 	printf 'allow-uid 12346\n' >"$d/conf" && chmod 644 "$d/conf"
-	[ "$(id -u)" != 0 ] || chown 12345 "$d/a"
+	chown 12345 "$d/a"
 	chmod 711 "$d/a"
 	run -0 as 12345 "$d/ct-agent" -s "$d/a/s" -c "$d/conf"
 	export CT_AGENT_SOCK=$d/a/s
 	run -3 as 12346 "$d/ct" status
-	says "ENOKEY" && says "runs as uid 12345 and is not believed" && says "CT_AGENT_UID=12345"
+	says "ENOKEY" "runs as uid 12345 and is not believed" "CT_AGENT_UID=12345"
 	CT_AGENT_UID=12345 run -0 as 12346 "$d/ct" status
 	CT_AGENT_UID=12346 run -3 as 12346 "$d/ct" status
 	CT_AGENT_UID=bob run -3 as 12346 "$d/ct" status
@@ -592,8 +603,9 @@ gone() { # gone PID: within 5 s
 	local start=$SECONDS
 	run -3 "$CT" status
 	kill -CONT "$AGENT_PID"
-	says "ENOKEY" && says "did not answer within 10 s"
-	[ $((SECONDS - start)) -ge 9 ] && [ $((SECONDS - start)) -le 13 ]
+	says "ENOKEY" "did not answer within 10 s"
+	[ $((SECONDS - start)) -ge 9 ]
+	[ $((SECONDS - start)) -le 13 ]
 }
 
 # Side-cars start in any order.
