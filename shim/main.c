@@ -7,7 +7,6 @@
 #include <openssl/crypto.h>
 #include <pthread.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,6 +15,7 @@
 #include "config.h"
 #include "heap.h"
 #include "real.h"
+#include "stats.h"
 #include "streams.h"
 #include "sys.h"
 #include "views.h"
@@ -47,6 +47,12 @@ static void fork_done(void)
 	views_fork_done();
 }
 
+static void fork_child(void)
+{
+	fork_done();
+	stats_start();
+}
+
 __attribute__((constructor)) static void start(void)
 {
 	int saved = errno;
@@ -56,7 +62,9 @@ __attribute__((constructor)) static void start(void)
 		heap_install();
 		/* No configuration file of the host's machine, no handler at exit: other threads may still read then. */
 		OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL);
-		pthread_atfork(fork_prepare, fork_done, fork_done);
+		pthread_atfork(fork_prepare, fork_done, fork_child);
+		stats_start();
+		at_quick_exit(stats_write);
 	}
 	__atomic_store_n(&real_ready, true, __ATOMIC_RELEASE);
 	if (!config.off) {
@@ -68,17 +76,5 @@ __attribute__((constructor)) static void start(void)
 
 __attribute__((destructor)) static void end(void)
 {
-	if (config.off || !*config.stats)
-		return;
-	int saved = errno;
-	struct views_stats s;
-	char line[512];
-	views_stats(&s);
-	snprintf(line, sizeof line,
-	         "{\"pid\":%ld,\"method\":\"eager\",\"opens\":%llu,\"agent_requests\":%llu,\"bytes_decrypted\":%llu,"
-	         "\"chunks_decrypted\":%llu,\"faults\":0,\"seconds_decrypting\":%.6f,\"bytes_held\":0,\"peak_bytes_held\":0}\n",
-	         (long)sys0(SYS_getpid), (unsigned long long)s.opens, (unsigned long long)s.agent_requests,
-	         (unsigned long long)s.bytes_decrypted, (unsigned long long)s.chunks_decrypted, (double)s.ns_decrypting / 1e9);
-	config_stats_line(line);
-	errno = saved;
+	stats_write();
 }

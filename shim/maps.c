@@ -10,6 +10,7 @@
 #include "config.h"
 #include "reads.h"
 #include "real.h"
+#include "stats.h"
 #include "sys.h"
 
 /* Pages [from, to) of a mapping that cannot be right, in order. */
@@ -172,6 +173,7 @@ void *maps_map(struct view *v, int fd, void *addr, size_t len, int prot, int fla
 	}
 	if (r == 0) {
 		sys3(SYS_madvise, base, whole, MADV_DONTDUMP);
+		stats_mapped();
 		config_log(LOG_DEBUG, "%s: mapped %zu bytes at offset %lld, filled at once", v->name, len, (long long)at);
 	}
 	if (m.memfd >= 0)

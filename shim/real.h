@@ -39,6 +39,9 @@
 	X(ssize_t, sendfile, (int, int, off_t *, size_t)) \
 	X(ssize_t, copy_file_range, (int, off_t *, int, off_t *, size_t, unsigned int)) \
 	X(ssize_t, splice, (int, off_t *, int, off_t *, size_t, unsigned int)) \
+	X(int, execve, (const char *, char *const *, char *const *)) \
+	X(int, execvpe, (const char *, char *const *, char *const *)) \
+	X(int, fexecve, (int, char *const *, char *const *)) \
 	X(long, syscall, (long, ...))
 
 struct real {

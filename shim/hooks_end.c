@@ -1,0 +1,64 @@
+/*
+ * The ways a process ends or becomes another program past its destructors: only for CTSHIM_STATS. Descriptors, keys and mappings
+ * need nothing here: the kernel drops them.
+ */
+#include <stdarg.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "hooks.h"
+#include "real.h"
+#include "stats.h"
+#include "sys.h"
+
+#pragma GCC diagnostic ignored "-Wmissing-prototypes"
+
+HOOK void _exit(int status)
+{
+	if (real_ready)
+		stats_write();
+	for (;;)
+		sys1(SYS_exit_group, status);
+}
+
+HOOK_ALIAS(void, _Exit, _exit, (int))
+
+static int failed(int r)
+{
+	stats_exec_failed();
+	return r;
+}
+
+HOOK int execve(const char *path, char *const argv[], char *const env[])
+{
+	if (!real_ready)
+		return (int)real_answer(sys3(SYS_execve, path, argv, env));
+	stats_write();
+	return failed(real.execve(path, argv, env));
+}
+
+HOOK int execv(const char *path, char *const argv[])
+{
+	return execve(path, argv, environ);
+}
+
+HOOK int execvpe(const char *file, char *const argv[], char *const env[])
+{
+	if (!real_ready)
+		real_resolve();
+	stats_write();
+	return failed(real.execvpe(file, argv, env));
+}
+
+HOOK int execvp(const char *file, char *const argv[])
+{
+	return execvpe(file, argv, environ);
+}
+
+HOOK int fexecve(int fd, char *const argv[], char *const env[])
+{
+	if (!real_ready)
+		real_resolve();
+	stats_write();
+	return failed(real.fexecve(fd, argv, env));
+}
