@@ -322,8 +322,8 @@ static int convert_folder(const struct convert *c, const char *in, const char *o
 		cli_err(&err, ENOENT, "holds no model to %s: all %zu files were copied as they are", c->encrypting ? "encrypt" : "decrypt", w.copied);
 		return cli_failed(in, &err);
 	}
-	cli_say("%s: %zu %s, %zu other files copied", TEXT(out, strlen(out)), w.models,
-	        c->encrypting ? "models encrypted" : "models decrypted", w.copied);
+	cli_say("%s: %zu model%s %s, %zu other file%s copied", TEXT(out, strlen(out)), w.models, w.models == 1 ? "" : "s",
+	        c->encrypting ? "encrypted" : "decrypted", w.copied, w.copied == 1 ? "" : "s");
 	return CLI_OK;
 }
 

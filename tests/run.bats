@@ -61,8 +61,9 @@ setup() {
 	cd "$BATS_TEST_TMPDIR"
 	XDG_RUNTIME_DIR=$(mktemp -d /tmp/ctXXXXXX) # a short one, where nobody else's runs are
 	export XDG_RUNTIME_DIR
-	# the sanitizer's run time must come before the shim
-	[[ -z $SANITIZE ]] || export LD_PRELOAD="${PRELOAD% *}" ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=0
+	# with sanitizers: their run time must be in the programs as well
+	WITH=()
+	[[ -z $SANITIZE ]] || WITH=(LD_PRELOAD="${PRELOAD% *}" ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=0)
 }
 
 teardown() {
@@ -70,8 +71,13 @@ teardown() {
 	agent_stop
 }
 
+# ctrun ARGS, ours PROGRAM ARGS
+ctrun() {
+	env "${WITH[@]}" "$CT" run "$@"
+}
+
 ours() {
-	"$CT" run --keys "$T/keys.jwk" -- "$@"
+	ctrun --keys "$T/keys.jwk" -- "$@"
 }
 
 # nothing_left: no folder of a run, with what an agent would have in it.
@@ -225,8 +231,10 @@ refused() {
 @test "CTSHIM_DISABLE does not count; an existing LD_PRELOAD stays, behind the shim" {
 	CTSHIM_DISABLE=1 ours sha256sum "$T/m.safetensors" >sum
 	[ "$(cut -d' ' -f1 sum)" = "$(sha256sum <"$T/view" | cut -d' ' -f1)" ]
-	run -0 --separate-stderr env LD_PRELOAD="$T/mute.so" "$CT" run --keys "$T/keys.jwk" sh -c 'echo "$LD_PRELOAD"'
-	[ "$output" = "$SHIM:$T/mute.so" ]
+	WITH+=(LD_PRELOAD="${PRELOAD% *}:$T/mute.so")
+	[[ -n $SANITIZE ]] || WITH=(LD_PRELOAD="$T/mute.so")
+	run -0 --separate-stderr ctrun --keys "$T/keys.jwk" sh -c 'echo "$LD_PRELOAD"'
+	[ "$output" = "$SHIM:${WITH[-1]#LD_PRELOAD=}" ]
 }
 
 # A program that was let through when ptrace was not there to hold it.
@@ -255,7 +263,7 @@ refused() {
 		}
 	EOF
 	gcc -o deny deny.c
-	run ./deny "$CT" run --keys "$T/keys.jwk" "$T/pie"
+	ASAN_OPTIONS=detect_leaks=0 run ./deny "$CT" run --keys "$T/keys.jwk" "$T/pie"
 	refused EPERM ptrace "LD_PRELOAD"
 	nothing_left
 }
@@ -277,7 +285,8 @@ refused() {
 		sys.exit(40 + n[0])
 		'''.replace("\n\t\t", "\n")
 		def left():
-		    ps = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+		    env = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+		    ps = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, env=env).stdout
 		    return [p for p in ps.splitlines() if os.environ["XDG_RUNTIME_DIR"] in p]
 		pid, fd = pty.fork()
 		if pid == 0:
@@ -331,13 +340,13 @@ refused() {
 		}
 	EOF
 	gcc -o count count.c
-	python3 signals.py "$CT" "$T/keys.jwk"
+	env "${WITH[@]}" python3 signals.py "$CT" "$T/keys.jwk"
 	nothing_left
 }
 
 # An agent with the keys would live on after a kill -9.
 @test "if ct run is killed, its agent goes too" {
-	"$CT" run --keys "$T/keys.jwk" -- sh -c '"$0" status --json >status; sleep 3' "$CT" 3>&- &
+	env "${WITH[@]}" "$CT" run --keys "$T/keys.jwk" -- sh -c '"$0" status --json >status; sleep 3' "$CT" 3>&- &
 	ct=$!
 	for _ in $(seq 100); do
 		[ -s status ] && break
@@ -356,16 +365,16 @@ refused() {
 
 # The program would start and only then find out that nobody has its keys.
 @test "no agent: 125 before the program starts; --agent and the default one are used" {
-	run "$CT" run "$T/pie"
+	run ctrun "$T/pie"
 	refused ENOKEY "no agent"
-	run "$CT" run --agent /no/such/socket "$T/pie"
+	run ctrun --agent /no/such/socket "$T/pie"
 	refused "/no/such/socket"
 	run -125 "$CT" run --agent x --keys y "$T/pie"
 	agent_start "$T/keys.jwk"
-	run -0 "$CT" run sha256sum "$T/m.safetensors"
+	run -0 ctrun sha256sum "$T/m.safetensors"
 	[ "${output%% *}" = "$(sha256sum <"$T/view" | cut -d' ' -f1)" ]
 	socket=$CT_AGENT_SOCK
-	CT_AGENT_SOCK=/nonexistent/s run -0 "$CT" run --agent "$socket" sha256sum "$T/m.safetensors"
+	CT_AGENT_SOCK=/nonexistent/s run -0 ctrun --agent "$socket" sha256sum "$T/m.safetensors"
 	[ "${output%% *}" = "$(sha256sum <"$T/view" | cut -d' ' -f1)" ]
 }
 
@@ -384,8 +393,10 @@ refused() {
 		}
 	EOF
 	gcc -shared -fPIC -o spy.so spy.c
-	SPY=$PWD/spied LD_PRELOAD=$PWD/spy.so run -0 "$CT" run --keys "$T/keys.jwk" true
+	preload=${SANITIZE:+${PRELOAD% *}:}$PWD/spy.so
+	WITH+=(SPY="$PWD/spied" LD_PRELOAD="$preload")
+	run -0 ctrun --keys "$T/keys.jwk" true
 	[ ! -e spied ]
-	SPY=$PWD/spied LD_PRELOAD=$PWD/spy.so run "$BUILD/ct-agent" --help
+	run env "${WITH[@]}" "$BUILD/ct-agent" --help
 	[ -e spied ] # the spy itself works
 }
