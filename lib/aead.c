@@ -1,10 +1,9 @@
 #include "aead.h"
 
 #include <limits.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "secret.h"
 
@@ -51,20 +50,43 @@ size_t aead_key_len(enum aead_alg alg)
 
 struct aead {
 	EVP_CIPHER_CTX *ctx;
+	bool chacha;
 };
+
+static struct aead *make(const EVP_CIPHER *cipher, bool chacha)
+{
+	struct aead *a = OPENSSL_zalloc(sizeof *a);
+	if (!a)
+		return NULL;
+	a->chacha = chacha;
+	a->ctx = EVP_CIPHER_CTX_new();
+	if (a->ctx && EVP_CipherInit_ex2(a->ctx, cipher, NULL, NULL, 1, NULL) == 1)
+		return a;
+	aead_free(a);
+	return NULL;
+}
+
+static struct aead *fetch(const char *name, bool chacha)
+{
+	EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, name, NULL);
+	struct aead *a = cipher ? make(cipher, chacha) : NULL;
+	EVP_CIPHER_free(cipher);
+	return a;
+}
 
 struct aead *aead_new(enum aead_alg alg)
 {
-	struct aead *a = calloc(1, sizeof *a);
-	EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, algs[alg].fetch, NULL);
-	if (a && cipher)
-		a->ctx = EVP_CIPHER_CTX_new();
-	if (a && (!a->ctx || !EVP_CipherInit_ex2(a->ctx, cipher, NULL, NULL, 1, NULL))) {
-		aead_free(a);
-		a = NULL;
-	}
-	EVP_CIPHER_free(cipher);
-	return a;
+	return fetch(algs[alg].fetch, alg == AEAD_CHACHA20POLY1305);
+}
+
+struct aead *aead_stream_new(enum aead_alg alg)
+{
+	return fetch(algs[alg].stream, alg == AEAD_CHACHA20POLY1305);
+}
+
+struct aead *aead_clone(const struct aead *a)
+{
+	return make(EVP_CIPHER_CTX_get0_cipher(a->ctx), a->chacha);
 }
 
 void aead_free(struct aead *a)
@@ -72,7 +94,7 @@ void aead_free(struct aead *a)
 	if (!a)
 		return;
 	EVP_CIPHER_CTX_free(a->ctx);
-	free(a);
+	OPENSSL_free(a);
 }
 
 void aead_forget(struct aead *a)
@@ -151,7 +173,7 @@ bool aead_mac(struct aead *a, const uint8_t *key, const uint8_t iv[AEAD_IV_LEN],
 	       aead_seal_finish(a, tag);
 }
 
-bool aead_stream(enum aead_alg alg, const uint8_t *key, const uint8_t iv[AEAD_IV_LEN], uint64_t at, const void *in, void *out,
+bool aead_stream(struct aead *a, const uint8_t *key, const uint8_t iv[AEAD_IV_LEN], uint64_t at, const void *in, void *out,
                  size_t len)
 {
 	/*
@@ -159,21 +181,15 @@ bool aead_stream(enum aead_alg alg, const uint8_t *key, const uint8_t iv[AEAD_IV
 	 * ChaCha20-Poly1305 (RFC 8439): under block counter 1 + i; OpenSSL takes LE32(counter) || nonce.
 	 */
 	uint8_t block[16];
-	bool chacha = alg == AEAD_CHACHA20POLY1305;
-	uint64_t counter = chacha ? at / 64 + 1 : at / 16 + 2;
+	uint64_t counter = a->chacha ? at / 64 + 1 : at / 16 + 2;
 	if (at % 64 || counter > UINT32_MAX)
 		return false;
-	memcpy(chacha ? block + 4 : block, iv, AEAD_IV_LEN);
+	memcpy(a->chacha ? block + 4 : block, iv, AEAD_IV_LEN);
 	for (int b = 0; b < 4; b++) {
-		if (chacha)
+		if (a->chacha)
 			block[b] = (uint8_t)(counter >> (8 * b));
 		else
 			block[12 + b] = (uint8_t)(counter >> (24 - 8 * b));
 	}
-	EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, algs[alg].stream, NULL);
-	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
-	bool ok = cipher && ctx && EVP_CipherInit_ex2(ctx, cipher, key, block, 0, NULL) == 1 && update(ctx, in, out, len);
-	EVP_CIPHER_CTX_free(ctx);
-	EVP_CIPHER_free(cipher);
-	return ok;
+	return EVP_CipherInit_ex2(a->ctx, NULL, key, block, 0, NULL) == 1 && update(a->ctx, in, out, len);
 }

@@ -26,6 +26,12 @@ struct aead; /* opaque */
 struct aead *aead_new(enum aead_alg alg); /* NULL: OpenSSL refuses or no memory */
 void aead_free(struct aead *a);           /* wipes the key schedule; NULL is allowed */
 
+/*
+ * Another context for a's algorithm. Unlike aead_new() it looks nothing up (no lock of OpenSSL's) and takes its memory from OpenSSL's
+ * allocator alone: signal safe where that is. a may be in use by another thread.
+ */
+struct aead *aead_clone(const struct aead *a);
+
 /* Overwrites the key schedule: what an idle context holds is worth nothing. */
 void aead_forget(struct aead *a);
 
@@ -51,9 +57,10 @@ bool aead_mac(struct aead *a, const uint8_t *key, const uint8_t iv[AEAD_IV_LEN],
 
 /*
  * The key stream alone, from byte `at` of the message (a multiple of 64): for ciphertext whose integrity was proved in another
- * way (big.h), never for anything else. in may be out.
+ * way (big.h), never for anything else. a comes from aead_stream_new() or a clone of that and serves nothing else. in may be out.
  */
-bool aead_stream(enum aead_alg alg, const uint8_t *key, const uint8_t iv[AEAD_IV_LEN], uint64_t at, const void *in, void *out,
+struct aead *aead_stream_new(enum aead_alg alg);
+bool aead_stream(struct aead *a, const uint8_t *key, const uint8_t iv[AEAD_IV_LEN], uint64_t at, const void *in, void *out,
                  size_t len);
 
 #endif

@@ -3,10 +3,9 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/random.h>
+#include <time.h>
 
 #include "source.h"
 #include "sys.h"
@@ -19,18 +18,29 @@ struct big_chunk {
 	uint64_t chunk;
 	enum state state;
 	long pid, tid; /* who makes the pass */
+	size_t pieces;
 	uint8_t (*macs)[AEAD_TAG_LEN]; /* one a piece, once GOOD */
 };
 
 #define MAC_ALG AEAD_AES256GCM
 
-int big_init(struct big *b)
+int big_init(struct big *b, enum aead_alg alg)
 {
 	*b = (struct big){ .lock = LOCK_INIT };
 	b->mac_key = secret_new(aead_key_len(MAC_ALG));
-	if (!b->mac_key || getrandom(b->mac_key->data, b->mac_key->len, 0) != (ssize_t)b->mac_key->len)
-		return -1;
-	return 0;
+	b->open = aead_new(alg);
+	b->mac = aead_new(MAC_ALG);
+	b->stream = aead_stream_new(alg);
+	if (b->mac_key && b->open && b->mac && b->stream &&
+	    getrandom(b->mac_key->data, b->mac_key->len, 0) == (ssize_t)b->mac_key->len)
+		return 0;
+	big_release(b);
+	return -1;
+}
+
+static size_t macs_size(const struct big_chunk *c)
+{
+	return c->pieces * AEAD_TAG_LEN;
 }
 
 void big_release(struct big *b)
@@ -39,10 +49,14 @@ void big_release(struct big *b)
 		while (b->buckets[i]) {
 			struct big_chunk *c = b->buckets[i];
 			b->buckets[i] = c->next;
-			free(c->macs);
-			free(c);
+			source_free(c->macs, macs_size(c));
+			source_free(c, sizeof *c);
 		}
 	}
+	aead_free(b->open);
+	aead_free(b->mac);
+	aead_free(b->stream);
+	b->open = b->mac = b->stream = NULL;
 	secret_free(b->mac_key);
 	b->mac_key = NULL;
 }
@@ -60,7 +74,7 @@ static bool mac(struct big *b, struct aead *a, const struct big_ref *r, uint64_t
 static int pass(struct big *b, const struct big_ref *r, int fd, uint8_t (*macs)[AEAD_TAG_LEN], struct err *err)
 {
 	int ret = -1;
-	struct aead *open = aead_new(r->alg), *a = aead_new(MAC_ALG);
+	struct aead *open = aead_clone(b->open), *a = aead_clone(b->mac);
 	uint8_t *piece = source_alloc(BIG_PIECE);
 	if (!open || !a || !piece || !aead_open_begin(open, r->key, r->iv)) {
 		err_sys(err, ENOMEM, "verifying a chunk");
@@ -83,6 +97,11 @@ out:
 	return ret;
 }
 
+static size_t pieces_of(const struct big_ref *r)
+{
+	return (size_t)((r->len - 1) / BIG_PIECE + 1);
+}
+
 /* The chunk's entry; a new one is made of *spare, so that nothing is allocated under the lock. */
 static struct big_chunk *find(struct big *b, const struct big_ref *r, struct big_chunk **spare)
 {
@@ -95,6 +114,7 @@ static struct big_chunk *find(struct big *b, const struct big_ref *r, struct big
 	if (*at) {
 		(*at)->tensor = r->tensor;
 		(*at)->chunk = r->chunk;
+		(*at)->pieces = pieces_of(r);
 	}
 	return *at;
 }
@@ -112,49 +132,58 @@ static void finish(struct big *b, struct big_chunk *c, int passed, uint8_t (*mac
 	lock_release(&b->lock, saved);
 	sys3(SYS_futex, &b->changes, FUTEX_WAKE_PRIVATE, 0x7fffffff);
 	if (passed <= 0)
-		free(macs);
+		source_free(macs, macs_size(c));
+}
+
+enum turn { WAIT, PASS, PRIVATE, DONE };
+
+/* Whose turn it is; with DONE, *good says what is known. *seen is for the wait. */
+static enum turn turn(struct big *b, const struct big_ref *r, struct big_chunk **chunk, uint32_t *seen, bool *good)
+{
+	long pid = sys0(SYS_getpid), tid = sys0(SYS_gettid);
+	struct big_chunk *spare = source_alloc(sizeof *spare);
+	enum turn what = DONE;
+	lock_saved saved = lock_acquire(&b->lock);
+	struct big_chunk *c = find(b, r, &spare);
+	*seen = atomic_load(&b->changes);
+	*good = c && c->state == GOOD;
+	if (c && (c->state == UNKNOWN || (c->state == PASSING && c->pid != pid))) {
+		c->state = PASSING;
+		c->pid = pid;
+		c->tid = tid;
+		what = PASS;
+	} else if (c && c->state == PASSING) {
+		what = c->tid == tid ? PRIVATE : WAIT;
+	}
+	*chunk = c;
+	lock_release(&b->lock, saved);
+	source_free(spare, sizeof *spare);
+	return what;
 }
 
 /*
- * Waits for, or makes, the pass. 1: GOOD, 0: BAD, -1: error. *own: MACs of a private pass that the caller frees (a signal handler on top of
- * the thread that makes the shared one).
+ * Waits for, or makes, the pass. 1: good, 0: not, -1: error. *own: the MACs of a private pass, which the caller frees.
  */
 static int verified(struct big *b, const struct big_ref *r, int fd, struct big_chunk **chunk, uint8_t (**own)[AEAD_TAG_LEN],
                     uint64_t *passed, struct err *err)
 {
-	struct big_chunk *spare = calloc(1, sizeof *spare);
-	long pid = sys0(SYS_getpid), tid = sys0(SYS_gettid);
-	enum { WAIT, PASS, PRIVATE, DONE } what;
-	int ret = -1;
-	do {
-		lock_saved saved = lock_acquire(&b->lock);
-		struct big_chunk *c = find(b, r, &spare);
-		uint32_t seen = atomic_load(&b->changes);
-		what = DONE;
-		if (c && (c->state == UNKNOWN || (c->state == PASSING && c->pid != pid))) {
-			c->state = PASSING;
-			c->pid = pid;
-			c->tid = tid;
-			what = PASS;
-		} else if (c && c->state == PASSING) {
-			what = c->tid == tid ? PRIVATE : WAIT;
+	enum turn what;
+	uint32_t seen;
+	bool good;
+	for (int waits = 0; (what = turn(b, r, chunk, &seen, &good)) == WAIT; waits++) {
+		const struct timespec t = { .tv_nsec = 100000000 };
+		if (waits == BIG_PATIENCE_MS / 100) {
+			what = PRIVATE;
+			break;
 		}
-		if (c && what == DONE)
-			ret = c->state == GOOD;
-		*chunk = c;
-		lock_release(&b->lock, saved);
-		if (!c)
-			err_sys(err, ENOMEM, "verifying a chunk");
-		if (what == WAIT)
-			sys4(SYS_futex, &b->changes, FUTEX_WAIT_PRIVATE, seen, 0);
-	} while (what == WAIT);
-	free(spare);
+		sys4(SYS_futex, &b->changes, FUTEX_WAIT_PRIVATE, seen, &t);
+	}
+	if (!*chunk)
+		return err_sys(err, ENOMEM, "verifying a chunk");
 	if (what == DONE)
-		return ret;
-	uint8_t (*macs)[AEAD_TAG_LEN] = calloc((size_t)((r->len - 1) / BIG_PIECE + 1), sizeof *macs);
-	if (!macs)
-		err_sys(err, ENOMEM, "verifying a chunk");
-	ret = macs ? pass(b, r, fd, macs, err) : -1;
+		return good;
+	uint8_t (*macs)[AEAD_TAG_LEN] = source_alloc(pieces_of(r) * sizeof *macs);
+	int ret = macs ? pass(b, r, fd, macs, err) : err_sys(err, ENOMEM, "verifying a chunk");
 	*passed += ret < 0 ? 0 : r->len;
 	if (what == PRIVATE)
 		*own = macs;
@@ -168,20 +197,19 @@ int big_piece(struct big *b, const struct big_ref *r, int fd, uint64_t piece, ui
 	struct big_chunk *c = NULL;
 	uint8_t (*own)[AEAD_TAG_LEN] = NULL;
 	uint8_t tag[AEAD_TAG_LEN];
-	struct aead *a = NULL;
+	struct aead *a = aead_clone(b->mac), *stream = aead_clone(b->stream);
 	uint64_t at = piece * BIG_PIECE;
 	size_t len = r->len - at < BIG_PIECE ? (size_t)(r->len - at) : BIG_PIECE;
-	int ret = -1;
-	int good = verified(b, r, fd, &c, &own, passed, err);
+	int ret = -1, good;
+	if (!a || !stream) {
+		err_sys(err, ENOMEM, "reading a chunk");
+		goto out;
+	}
+	good = verified(b, r, fd, &c, &own, passed, err);
 	if (good < 0)
 		goto out;
 	if (good == 0) {
 		err_set(err, ERR_DAMAGED, "chunk does not authenticate");
-		goto out;
-	}
-	a = aead_new(MAC_ALG);
-	if (!a) {
-		err_sys(err, ENOMEM, "reading a chunk");
 		goto out;
 	}
 	if (source_read(fd, dst, len, r->at + at, err) < 0)
@@ -190,7 +218,7 @@ int big_piece(struct big *b, const struct big_ref *r, int fd, uint64_t piece, ui
 		err_set(err, ERR_DAMAGED, "the file changed while it was read");
 		goto out;
 	}
-	if (!aead_stream(r->alg, r->key, r->iv, at, dst, dst, len)) {
+	if (!aead_stream(stream, r->key, r->iv, at, dst, dst, len)) {
 		secret_wipe(dst, len);
 		err_sys(err, EIO, "reading a chunk");
 		goto out;
@@ -198,6 +226,7 @@ int big_piece(struct big *b, const struct big_ref *r, int fd, uint64_t piece, ui
 	ret = 0;
 out:
 	aead_free(a);
-	free(own);
+	aead_free(stream);
+	source_free(own, pieces_of(r) * AEAD_TAG_LEN);
 	return ret;
 }

@@ -5,8 +5,9 @@
  * piece, a MAC of the *ciphertext* under a random key of this process; later accesses check a piece against its MAC and decrypt it by the
  * key stream alone. A byte that the pass did not see cannot pass for one that it saw.
  *
- * Concurrency: one thread makes the pass, others wait for it; a signal handler that interrupts that very thread makes a pass of
- * its own; a fork child takes over from a thread that it does not have.
+ * Concurrency: one thread makes the pass, others wait for it, but not for ever: who waited BIG_PATIENCE_MS, or interrupted (in a signal
+ * handler) the very thread that makes it, makes a pass of its own. So handlers that wait for one another's threads cannot
+ * stop each other. A fork child takes over from a thread that it does not have. No malloc: memory is mapped or OpenSSL's.
  */
 #ifndef CT_BIG_H
 #define CT_BIG_H
@@ -19,6 +20,7 @@
 #include "secret.h"
 
 #define BIG_PIECE 1048576u /* bytes: a multiple of 64, see aead_stream() */
+#define BIG_PATIENCE_MS 3000
 
 struct big_chunk; /* one chunk's state */
 
@@ -26,6 +28,7 @@ struct big {
 	struct lock lock;
 	struct big_chunk *buckets[256];
 	struct secret *mac_key;
+	struct aead *open, *mac, *stream; /* never used themselves: cloned by who reads */
 	_Atomic uint32_t changes; /* futex: some pass ended */
 };
 
@@ -34,13 +37,12 @@ struct big_ref {
 	uint32_t tensor; /* number, for the MAC's nonce */
 	uint64_t chunk;
 	uint64_t at, len; /* bytes of the file */
-	enum aead_alg alg;
 	const uint8_t *key, *tag;
 	uint8_t iv[AEAD_IV_LEN];
 };
 
-/* -1: no memory or no randomness. */
-int big_init(struct big *b);
+/* For chunks under that algorithm. -1: no memory or no randomness; *b is released. */
+int big_init(struct big *b, enum aead_alg alg);
 void big_release(struct big *b);
 
 /*

@@ -28,7 +28,8 @@ struct file {
 	bool has_big;
 	struct cache cache;
 	struct big big;
-	struct lock lock; /* over idle */
+	struct aead *context; /* never used itself: cloned by who decrypts */
+	struct lock lock;     /* over idle */
 	struct aead *idle[CONTEXTS];
 	int idle_count;
 	_Atomic uint64_t bytes, chunks, ns;
@@ -86,7 +87,7 @@ static const uint8_t *key_of(const struct file *f, const struct crypto_entry *e)
 /* An empty chunked tensor has one tag over nothing: it has no byte whose reading could fail, so it is checked here. */
 static int check_empties(struct file *f, struct err *err)
 {
-	struct aead *a = aead_new(f->c.alg);
+	struct aead *a = aead_clone(f->context);
 	int ret = a ? 0 : err_sys(err, ENOMEM, "opening the file");
 	for (size_t i = 0; i < f->c.count && ret == 0; i++) {
 		const struct crypto_entry *e = &f->c.entries[i];
@@ -108,9 +109,14 @@ int file_set_keys(struct file *f, struct secret *keys, struct err *err)
 	if (keys->len != f->c.count * aead_key_len(f->c.alg))
 		return err_set(err, ERR_FORMAT, "%zu bytes of data keys for %zu tensors", keys->len, f->c.count);
 	f->keys = keys;
+	f->context = aead_new(f->c.alg);
+	if (!f->context) {
+		err_sys(err, ENOMEM, "opening the file");
+		goto fail;
+	}
 	if (check_empties(f, err) < 0)
 		goto fail;
-	if (f->has_big && big_init(&f->big) < 0) {
+	if (f->has_big && big_init(&f->big, f->c.alg) < 0) {
 		err_sys(err, ENOMEM, "opening the file");
 		goto fail;
 	}
@@ -136,6 +142,7 @@ void file_free(struct file *f)
 		return;
 	for (int i = 0; i < f->idle_count; i++)
 		aead_free(f->idle[i]);
+	aead_free(f->context);
 	cache_release(&f->cache);
 	big_release(&f->big);
 	secret_free(f->keys);
@@ -199,7 +206,7 @@ static struct aead *context_get(struct file *f, struct err *err)
 		a = f->idle[--f->idle_count];
 	lock_release(&f->lock, saved);
 	if (!a)
-		a = aead_new(f->c.alg);
+		a = aead_clone(f->context);
 	if (!a)
 		err_sys(err, ENOMEM, "decrypting");
 	return a;
@@ -345,7 +352,7 @@ static int fill_slot(struct file *f, const struct chunk *c, int fd, struct cache
 	uint64_t t0 = now(), bytes = s->end - s->begin;
 	int ret;
 	if (is_big(c)) {
-		struct big_ref ref = { c->tensor, c->number, c->at, c->len, f->c.alg, c->key,
+		struct big_ref ref = { c->tensor, c->number, c->at, c->len, c->key,
 			               c->entry->tags + c->number * AEAD_TAG_LEN, { 0 } };
 		memcpy(ref.iv, c->iv, sizeof ref.iv);
 		ret = c->readable ? big_piece(&f->big, &ref, fd, (s->begin - c->at) / BIG_PIECE, s->data, &bytes, err) :

@@ -5,8 +5,8 @@
  * A byte is right or an error: nothing counts as read before its chunk's tag was checked.
  *
  * Lifetime: file_open() … file_free(). Any number of threads may read at once. Signal safety: locks are held for a few
- * instructions, with signals blocked, and never while the caller's memory is touched; so file_read() may be called where read()
- * may, but for the first reads of a file, which make OpenSSL contexts (staging comes from mmap, never from malloc).
+ * instructions, with signals blocked, and never while the caller's memory is touched; memory comes from mmap and from OpenSSL's
+ * allocator, never from malloc: so file_read() may be called where read() may, if OpenSSL's allocator is signal safe (shim/heap.h).
  */
 #ifndef CT_FILE_H
 #define CT_FILE_H

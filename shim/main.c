@@ -64,7 +64,8 @@ __attribute__((constructor)) static void start(void)
 		OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL);
 		pthread_atfork(fork_prepare, fork_done, fork_child);
 		stats_start();
-		at_quick_exit(stats_write);
+		if (at_quick_exit(stats_write) != 0)
+			config_log(LOG_WARN, "CTSHIM_STATS: no line at quick_exit()");
 	}
 	__atomic_store_n(&real_ready, true, __ATOMIC_RELEASE);
 	if (!config.off) {

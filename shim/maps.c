@@ -86,11 +86,13 @@ static long make(struct making *m, struct view *v, int fd, uint64_t at)
 		if (failed(p))
 			return p;
 		sys3(SYS_madvise, p, m->len, MADV_DONTDUMP);
+		sys3(SYS_madvise, p, m->len, MADV_DONTFORK);
 		r = fill(m, (char *)p, v, fd, at) < 0 ? -ENOMEM : 0; /* NOLINT(performance-no-int-to-ptr): the kernel's answer */
 		sys2(SYS_munmap, p, m->len);
 	}
+	/* Against a store through mprotect() on a shared mapping. EBUSY if another thread forked just above: then it stays possible. */
 	if (r == 0)
-		r = sys3(SYS_fcntl, m->memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+		sys3(SYS_fcntl, m->memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
 	return r;
 }
 

@@ -68,24 +68,37 @@ def _key(keyset, kty, kid):
     return fit[0]
 
 
+def _entry(e):
+    return {k: base64.b64decode(v) for k, v in e.items() if isinstance(v, str)}
+
+
+def data_keys(raw, keyset):
+    """{name: data key} of an encrypted file."""
+    meta = split(raw)[2]
+    keys, entries = json.loads(meta["__crypto_keys__"]), json.loads(meta["__encryption__"])
+    kek = _key(keyset if "keys" in keyset else {"keys": [keyset]}, "oct", keys["enc"].get("kid"))
+    kek, alg, found = base64.b64decode(kek["k"]), spelled(keys["enc"]["alg"]), {}
+    for name, e in entries.items():
+        e = _entry(e)
+        found[name] = aead_open(alg, kek, e["key_iv"], e["wrapped_key"], e["key_tag"])
+        assert found[name] is not None, f"{name}: the data key does not unwrap"
+    return found
+
+
 def view(raw, keyset):
     """(bytes of the view, damaged ranges [(begin, end)] in it). raw: the whole encrypted file; keyset: a parsed JWK set."""
     n, _, meta, tensors = split(raw)
     if "__encryption__" not in meta:
         return raw, []
     keys, entries = json.loads(meta["__crypto_keys__"]), json.loads(meta["__encryption__"])
-    alg = spelled(keys["enc"]["alg"])
-    kek = _key(keyset if "keys" in keyset else {"keys": [keyset]}, "oct", keys["enc"].get("kid"))
-    kek = base64.b64decode(kek["k"])
+    alg, deks = spelled(keys["enc"]["alg"]), data_keys(raw, keyset)
     size = keys.get("chunk_size", 2 << 20 if keys["version"] == "2" else None)
     out, bad = bytearray(raw), []
     out[8:8 + n] = view_header(n, meta, tensors)
     for name, _, _, a, b in tensors:
         if name not in entries or a == b:
             continue
-        e = {k: base64.b64decode(v) for k, v in entries[name].items() if isinstance(v, str)}
-        key = aead_open(alg, kek, e["key_iv"], e["wrapped_key"], e["key_tag"])
-        assert key is not None, f"{name}: the data key does not unwrap"
+        e, key = _entry(entries[name]), deks[name]
         step = size or b - a
         for i, at in enumerate(range(a, b, step)):
             begin, end = 8 + n + at, 8 + n + min(at + step, b)

@@ -1,0 +1,204 @@
+# Manners inside someone else's process: threads, signals, forks, cores, descriptors; and what CTSHIM_STATS counts.
+
+load helpers
+
+setup_file() {
+	local t=$BATS_FILE_TMPDIR
+	export T=$t M=$t/m.safetensors VIEW=$t/view
+	PYTHON=$(python3 -c 'import sys; print(sys.executable)') # not a script that starts it: each process is counted
+	export PYTHON
+	plain_model "$t/plain.safetensors" 6000000
+	"$CT" keygen -q -o "$t/keys.jwk"
+	"$CT" encrypt -q --keys "$t/keys.jwk" --chunk-size 100000 "$t/plain.safetensors" "$M"
+	"$CT" encrypt -q --keys "$t/keys.jwk" --format-version 1 "$t/plain.safetensors" "$t/v1.safetensors"
+	"$CT" decrypt -q --keys "$t/keys.jwk" "$M" "$VIEW"
+	"$CT" decrypt -q --keys "$t/keys.jwk" "$t/v1.safetensors" "$t/v1.view"
+	agent_start "$t/keys.jwk"
+}
+
+teardown_file() {
+	agent_stop
+}
+
+# Deadlocks and torn reads come only when everything happens at once: a lock without blocked signals, a fork while one is held, a vfork
+# child that closes what the parent reads.
+@test "threads, signal handlers, forks and vforks at once: every byte right, no deadlock" {
+	run -0 shimmed timeout 60 "$PROBES/storm" "$M" "$VIEW" 8
+	[[ $output == right,* ]]
+	run -0 shimmed timeout 60 "$PROBES/storm" "$T/v1.safetensors" "$T/v1.view" 5 # one big chunk: verified by pieces
+	[[ $output == right,* ]]
+}
+
+# A crash report sent to a vendor must not carry the model or its keys.
+@test "a core dump holds neither data keys nor a mapping" {
+	need gdb gcore
+	[[ $SANITIZE == *address* ]] && skip "the sanitizer's shadow makes the core terabytes long" # the build without it runs this too
+	shimmed python3 - "$M" "$BATS_TEST_TMPDIR/ready" <<-'EOF' 3>&- &
+		import mmap, os, sys, time
+		f = open(sys.argv[1], "rb")
+		m = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
+		os.preadv(f.fileno(), [mmap.mmap(-1, 4096)], 500000)
+		known = b"this is in the core"
+		open(sys.argv[2], "w").close()
+		time.sleep(60)
+	EOF
+	local pid=$! i
+	for ((i = 0; i < 100; i++)); do [[ -e $BATS_TEST_TMPDIR/ready ]] && break; sleep 0.1; done
+	run gcore -o "$BATS_TEST_TMPDIR/core" "$pid"
+	kill "$pid"
+	[ -s "$BATS_TEST_TMPDIR/core.$pid" ]
+	run -0 env PYTHONPATH="$ROOT/tests" python3 - "$M" "$T/keys.jwk" "$VIEW" "$BATS_TEST_TMPDIR/core.$pid" <<-'EOF'
+		import json, judge, sys
+		raw, keys = open(sys.argv[1], "rb").read(), json.load(open(sys.argv[2]))
+		view, core = open(sys.argv[3], "rb").read(), open(sys.argv[4], "rb").read()
+		assert b"this is in the core" in core
+		deks = judge.data_keys(raw, keys)
+		assert len(deks) >= 3
+		for name, dek in deks.items():
+		    assert dek not in core, "data key of " + name
+		for at in range(4096, len(view) - 64, 50021):
+		    assert view[at:at + 64] not in core, at
+		print("clean")
+	EOF
+	[ "$output" = clean ]
+}
+
+# Ten shards, opened once each by three libraries, would ask the agent thirty times.
+@test "ten opens of a file cost one round trip; another name of it none" {
+	cp "$M" "$BATS_TEST_TMPDIR/x.safetensors"
+	ln "$BATS_TEST_TMPDIR/x.safetensors" "$BATS_TEST_TMPDIR/y.safetensors"
+	CTSHIM_STATS=$BATS_TEST_TMPDIR/stats shimmed "$PYTHON" -c '
+import os, sys
+d = sys.argv[1]
+for i in range(9): open(d + "/x.safetensors", "rb").read(10)
+open(d + "/y.safetensors", "rb").read(10)
+os.utime(d + "/x.safetensors")
+open(d + "/x.safetensors", "rb").read(10)' "$BATS_TEST_TMPDIR"
+	run -0 jq -s 'map(.opens) | add' "$BATS_TEST_TMPDIR/stats"
+	[ "$output" = 11 ]
+	run -0 jq -s 'map(.agent_requests) | add' "$BATS_TEST_TMPDIR/stats"
+	[ "$output" = 1 ]
+}
+
+# "0: only while in use": keys that stay longer than the agent allows.
+@test "keep 0: a file that is opened again asks again" {
+	echo "keep 0" >"$BATS_TEST_TMPDIR/conf"
+	AGENT_OPTS=(-c "$BATS_TEST_TMPDIR/conf")
+	agent_start "$T/keys.jwk"
+	CTSHIM_STATS=$BATS_TEST_TMPDIR/stats shimmed "$PYTHON" -c '
+import sys
+for i in range(3): open(sys.argv[1], "rb").read(10)' "$M"
+	agent_stop
+	run -0 jq -s 'map(.agent_requests) | add' "$BATS_TEST_TMPDIR/stats"
+	[ "$output" = 3 ]
+}
+
+# A process that ends past its destructors, or becomes another one, would not be counted.
+@test "CTSHIM_STATS: a line at exit, _exit, exec and from fork children, each with its own counts" {
+	CTSHIM_STATS=$BATS_TEST_TMPDIR/stats shimmed "$PYTHON" -c '
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+os.pread(fd, 100000, 1000000)
+if os.fork() == 0:
+    os.pread(fd, 10, 3000000)
+    os._exit(0)
+os.wait()
+os.execv("/bin/sh", ["sh", "-c", "exit 0"])' "$M"
+	run -0 jq -s -c 'map([.opens, .agent_requests, .chunks_decrypted > 0, .method]) | sort' "$BATS_TEST_TMPDIR/stats"
+	[ "$output" = '[[0,0,false,"eager"],[0,0,true,"eager"],[1,1,true,"eager"]]' ]
+}
+
+# tinygrad asks for O_RDWR only to read. Plaintext written through it would destroy the file.
+@test "O_RDWR reads the view; writing fails with EBADF and the file stays whole" {
+	cp "$M" "$BATS_TEST_TMPDIR/x.safetensors"
+	run -0 shimmed python3 - "$BATS_TEST_TMPDIR/x.safetensors" "$VIEW" <<-'EOF'
+		import errno, mmap, os, sys
+		view = open(sys.argv[2], "rb").read()
+		fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+		assert os.pread(fd, len(view), 0) == view
+		for write in (lambda: os.write(fd, b"x"), lambda: os.pwrite(fd, b"x", 100), lambda: os.ftruncate(fd, 10)):
+		    try:
+		        write()
+		        sys.exit("written")
+		    except OSError as e:
+		        assert e.errno in (errno.EBADF, errno.EINVAL), e
+		m = mmap.mmap(fd, 0, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+		assert m[:] == view
+		print("read")
+	EOF
+	[ "$output" = read ]
+	cmp "$M" "$BATS_TEST_TMPDIR/x.safetensors"
+}
+
+# fastsafetensors and tinygrad ask for O_DIRECT; unaligned reads and the end of the file must still be right.
+@test "O_DIRECT descriptors read the view, aligned or not" {
+	run -0 shimmed python3 - "$M" "$VIEW" <<-'EOF'
+		import mmap, os, sys
+		view = open(sys.argv[2], "rb").read()
+		fd = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
+		buf = mmap.mmap(-1, 1 << 20)
+		for at in range(0, len(view), 1 << 20):
+		    n = os.preadv(fd, [buf], at)
+		    assert buf[:n] == view[at:at + (1 << 20)]
+		assert os.pread(fd, 100, 12345) == view[12345:12445]
+		print("right")
+	EOF
+	[ "$output" = right ]
+}
+
+# A line of ours in a program's own file, which has taken the number 2, is damage.
+@test "a program that closed descriptor 2 and reuses it gets no line of ours" {
+	run -0 shimmed python3 - "$M" "$BATS_TEST_TMPDIR/own" <<-'EOF'
+		import os, sys
+		os.close(2)
+		assert os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT) == 2
+		os.environ["CT_AGENT_SOCK"] = "/nonexistent/s"
+		try:
+		    open(sys.argv[1], "rb")
+		except OSError:
+		    print("refused")
+	EOF
+	[ "$output" = refused ]
+	[ -e "$BATS_TEST_TMPDIR/own" ]
+	[ ! -s "$BATS_TEST_TMPDIR/own" ]
+}
+
+# Weights that were swapped for a shorter or another file while a server runs.
+@test "the file changes below an open view: the old one or an error, never wrong bytes" {
+	cp "$M" "$BATS_TEST_TMPDIR/x.safetensors"
+	run -0 shimmed python3 - "$BATS_TEST_TMPDIR/x.safetensors" "$VIEW" <<-'EOF'
+		import os, sys
+		path, view = sys.argv[1], open(sys.argv[2], "rb").read()
+		fd = os.open(path, os.O_RDONLY)
+		assert os.pread(fd, 1000, 5000000) == view[5000000:5001000]
+		# replaced by a rename, the agent gone: the old one stays readable
+		os.environ["CT_AGENT_SOCK"] = "/nonexistent/s"
+		with open(path + ".new", "wb") as f:
+		    f.write(b"something else")
+		os.link(path, path + ".old")
+		os.rename(path + ".new", path)
+		assert os.pread(fd, len(view), 0) == view
+		# a data byte overwritten in place
+		w = os.open(path + ".old", os.O_WRONLY)
+		os.pwrite(w, b"\0" * 16, 3000000)
+		seen = 0
+		for at in range(0, len(view), 10000):
+		    try:
+		        assert os.pread(fd, 10000, at) == view[at:at + 10000]
+		    except (OSError, AssertionError) as e:
+		        b = os.pread(fd, 10000, at) if isinstance(e, AssertionError) else b""
+		        assert view[at:at + 10000].startswith(b), at
+		        seen += 1
+		assert 0 < seen < 30, seen
+		# cut short in place
+		os.ftruncate(w, 2000000)
+		try:
+		    got = os.pread(fd, 10000, 1995000)
+		    assert view[1995000:].startswith(got), "wrong bytes"
+		except OSError:
+		    pass
+		print("right or an error")
+	EOF
+	echo "$output"
+	[[ $output == *"right or an error" ]]
+}
