@@ -15,7 +15,7 @@ enum decision_state decision_ask(const struct config *config, const struct crypt
 	d->disposition = WIRE_REFUSE;
 	d->keep_s = 0;
 	snprintf(d->reason, sizeof d->reason,
-	         "its policy is not the default one (package model, allow = true), and this agent has no policy engine to ask: "
-	         "ct rewrap can give the file the default policy");
+	         "its policy is not the default one (package model, allow = true), and this agent has no policy engine to ask: get the file "
+	         "with the default policy from who encrypted it");
 	return DECISION_READY;
 }

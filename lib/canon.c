@@ -47,19 +47,15 @@ void canon_write(struct buf *out, const struct header *h, bool (*keep)(struct st
 	buf_putc(out, '}');
 }
 
-static bool is(struct str key, const char *name)
-{
-	return str_cmp(key, (struct str){ name, strlen(name) }) == 0;
-}
-
 static bool keep_signed(struct str key)
 {
-	return !is(key, "__signature__");
+	static const char signature[] = "__signature__";
+	return str_cmp(key, (struct str){ signature, sizeof signature - 1 }) != 0;
 }
 
 static bool keep_view(struct str key)
 {
-	return !crypto_info_is_key(key) && !is(key, "__digests__") && !is(key, "__licence__");
+	return !crypto_info_is_reserved(key);
 }
 
 void canon_signed(struct buf *out, const struct header *h)

@@ -10,15 +10,21 @@
 #include "text.h"
 
 static const char *const keys[] = { "__crypto_keys__", "__encryption__", "__policy__", "__signature__" };
+static const char *const own_keys[] = { "__digests__", "__licence__" };
 
 #define KEYS (sizeof keys / sizeof keys[0])
 
-bool crypto_info_is_key(struct str metadata_key)
+static bool is_one_of(struct str key, const char *const *names, size_t n)
 {
-	for (size_t i = 0; i < KEYS; i++)
-		if (str_cmp(metadata_key, (struct str){ keys[i], strlen(keys[i]) }) == 0)
+	for (size_t i = 0; i < n; i++)
+		if (str_cmp(key, (struct str){ names[i], strlen(names[i]) }) == 0)
 			return true;
 	return false;
+}
+
+bool crypto_info_is_reserved(struct str metadata_key)
+{
+	return is_one_of(metadata_key, keys, KEYS) || is_one_of(metadata_key, own_keys, sizeof own_keys / sizeof own_keys[0]);
 }
 
 int crypto_info_present(const struct header *h, struct err *err)

@@ -72,11 +72,6 @@ static int plan_header(struct plan *pl, uint64_t size, struct err *err)
 	return ret;
 }
 
-static bool is_ours(struct str key)
-{
-	return (key.len == 11 && memcmp(key.p, "__digests__", 11) == 0) || (key.len == 11 && memcmp(key.p, "__licence__", 11) == 0);
-}
-
 static int plan_check(struct plan *pl, struct err *err)
 {
 	const struct writer_params *p = pl->p;
@@ -88,7 +83,7 @@ static int plan_check(struct plan *pl, struct err *err)
 		return err_set(err, ERR_FORMAT, "is encrypted already: to encrypt it anew, decrypt it first");
 	for (size_t i = 0; i < pl->h.meta_count; i++) {
 		struct str key = pl->h.meta[i].key;
-		if (crypto_info_is_key(key) || is_ours(key))
+		if (crypto_info_is_reserved(key))
 			return err_set(err, ERR_FORMAT, "its metadata uses the reserved name %s: rename or remove that entry", TEXT(key.p, key.len));
 	}
 	pl->key_len = aead_key_len(p->alg);
