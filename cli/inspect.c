@@ -21,11 +21,6 @@ static const char HELP[] =
 	"      --json   everything, with all tensors, as one JSON object\n"
 	"      --help, --version\n";
 
-static bool is_hidden(struct str key)
-{
-	return crypto_info_is_key(key) || (key.len == 11 && (memcmp(key.p, "__digests__", 11) == 0 || memcmp(key.p, "__licence__", 11) == 0));
-}
-
 static bool tensor_encrypted(const struct crypto_info *c, size_t t)
 {
 	return c && c->by_tensor[t] != CRYPTO_ABSENT;
@@ -89,7 +84,7 @@ static void show_metadata(const struct header *h)
 	printf("  metadata:      ");
 	for (size_t i = 0; i < h->meta_count; i++) {
 		struct str key = h->meta[i].key, value = h->meta[i].value;
-		if (is_hidden(key))
+		if (crypto_info_is_reserved(key))
 			continue;
 		if (shown++ < NAMES_SHOWN)
 			printf("%s%s = %s", shown > 1 ? ", " : " ", TEXT(key.p, key.len), TEXT(value.p, value.len));
@@ -201,7 +196,7 @@ static int show_json(const char *path, const struct model *m, const struct heade
 	}
 	buf_puts(&b, ",\"metadata\":{");
 	for (size_t i = 0; i < h->meta_count; i++) {
-		if (is_hidden(h->meta[i].key))
+		if (crypto_info_is_reserved(h->meta[i].key))
 			continue;
 		put_str(&b, first ? "" : ",", h->meta[i].key);
 		put_str(&b, ":", h->meta[i].value);
