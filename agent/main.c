@@ -4,7 +4,6 @@
 #include <getopt.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,19 +43,6 @@ static const char usage[] =
 	"  -t LIFETIME    forget key sets after that time unless ct add says otherwise: seconds, or a number with s, m, h, d\n"
 	"  -P FOLLOW_PID  end when that process ends\n"
 	"      --help, --version\n";
-
-void agent_log(const struct agent *a, const char *fmt, ...)
-{
-	char line[1024];
-	va_list ap;
-
-	if (!a->log)
-		return;
-	va_start(ap, fmt);
-	vsnprintf(line, sizeof line, fmt, ap);
-	va_end(ap);
-	fprintf(stderr, "ct-agent: %s\n", line);
-}
 
 static const char *env(const char *name)
 {
