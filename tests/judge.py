@@ -16,7 +16,7 @@ DEFAULT_POLICY = "package model\nallow = true"
 _c = ctypes.CDLL(ctypes.util.find_library("crypto") or "libcrypto.so.3")
 for _name in ("EVP_CIPHER_CTX_new", "EVP_aes_128_gcm", "EVP_aes_256_gcm", "EVP_chacha20_poly1305"):
     getattr(_c, _name).restype = ctypes.c_void_p
-_SET_TAG = 0x11
+_GET_TAG, _SET_TAG = 0x10, 0x11
 _CIPHERS = {"aes128gcm": _c.EVP_aes_128_gcm, "aes256gcm": _c.EVP_aes_256_gcm, "chacha20poly1305": _c.EVP_chacha20_poly1305}
 
 
@@ -32,6 +32,20 @@ def aead_open(alg, key, iv, data, tag):
     finally:
         _c.EVP_CIPHER_CTX_free(ctx)
     return out.raw[:len(data)] if ok else None
+
+
+def aead_seal(alg, key, iv, data):
+    """(ciphertext, tag)."""
+    ctx = ctypes.c_void_p(_c.EVP_CIPHER_CTX_new())
+    out, n, tag = ctypes.create_string_buffer(len(data) + 16), ctypes.c_int(), ctypes.create_string_buffer(16)
+    try:
+        assert _c.EVP_EncryptInit_ex(ctx, ctypes.c_void_p(_CIPHERS[alg]()), None, key, iv) == 1
+        assert _c.EVP_EncryptUpdate(ctx, out, ctypes.byref(n), data, len(data)) == 1
+        assert _c.EVP_EncryptFinal_ex(ctx, ctypes.byref(out, n.value), ctypes.byref(ctypes.c_int())) == 1
+        assert _c.EVP_CIPHER_CTX_ctrl(ctx, _GET_TAG, 16, tag) == 1
+    finally:
+        _c.EVP_CIPHER_CTX_free(ctx)
+    return out.raw[:len(data)], tag.raw
 
 
 def spelled(alg):
