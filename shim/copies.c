@@ -63,11 +63,11 @@ static ssize_t copy(struct view *v, int in, off_t *in_at, int out, off_t *out_at
 /* The view behind `in` for one of these calls; 1: there is one, 0: the kernel's business, -1: errno. */
 static int source(int in, const off_t *in_at, struct view **v)
 {
+	pthread_testcancel(); /* before the view is pinned */
 	if (views_get(in, v) < 0)
 		return -1;
 	if (!*v)
 		return 0;
-	pthread_testcancel();
 	if (in_at && *in_at < 0) {
 		views_put(*v);
 		errno = EINVAL;

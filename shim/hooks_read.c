@@ -74,16 +74,6 @@ HOOK ssize_t __pread_chk(int fd, void *buf, size_t len, off_t at, size_t room)
 
 HOOK_ALIAS(ssize_t, __pread64_chk, __pread_chk, (int, void *, size_t, off_t, size_t))
 
-HOOK off_t lseek(int fd, off_t at, int whence)
-{
-	if (!real_ready)
-		return real_answer(sys3(SYS_lseek, fd, at, whence));
-	views_moved(fd);
-	return real.lseek(fd, at, whence);
-}
-
-HOOK_ALIAS(off_t, lseek64, lseek, (int, off_t, int))
-
 HOOK ssize_t sendfile(int out, int in, off_t *at, size_t len)
 {
 	if (!real_ready)

@@ -29,7 +29,7 @@ const uint8_t hooks_syscall_ours[OURS_MAX] = {
 	[SYS_dup2] = 1,
 #endif
 	[SYS_openat] = 1,  [SYS_read] = 1,    [SYS_pread64] = 1,  [SYS_readv] = 1,           [SYS_preadv] = 1,
-	[SYS_preadv2] = 1, [SYS_lseek] = 1,   [SYS_mmap] = 1,     [SYS_dup] = 1,             [SYS_dup3] = 1,
+	[SYS_preadv2] = 1, [SYS_mmap] = 1,     [SYS_dup] = 1,             [SYS_dup3] = 1,
 	[SYS_fcntl] = 1,   [SYS_ioctl] = 1,   [SYS_close] = 1,    [SYS_close_range] = 1,     [SYS_sendfile] = 1,
 	[SYS_splice] = 1,  [SYS_copy_file_range] = 1,
 };
@@ -95,8 +95,6 @@ long hooks_syscall(long nr, long a, long b, long c, long d, long e, long f)
 		return preadv((int)a, (const struct iovec *)b, (int)c, d);
 	case SYS_preadv2:
 		return preadv2((int)a, (const struct iovec *)b, (int)c, d, (int)f);
-	case SYS_lseek:
-		return lseek((int)a, b, (int)c);
 	case SYS_mmap:
 		return (long)mmap((void *)a, (size_t)b, (int)c, (int)d, (int)e, f);
 	case SYS_dup:

@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
-#include <stdbool.h>
-#include <string.h>
 
 #include "config.h"
 #include "real.h"
@@ -113,43 +111,14 @@ static ssize_t sequential(struct view *v, int fd, const struct iovec *iov, int c
 	return n;
 }
 
-/*
- * The first read of a file that is looked at late: the kernel has read `n` bytes from offset 0 on. Mostly they show a plain file, without a
- * further call. If it is ours after all, the plaintext replaces them.
- */
-static ssize_t first_read(int fd, void *buf, size_t len, ssize_t n, bool moved)
-{
-	struct view *v;
-	views_first_bytes(fd, buf, (size_t)n);
-	if (views_plain(fd))
-		return n;
-	if (views_get(fd, &v) < 0) {
-		memset(buf, 0, (size_t)n);
-		if (moved)
-			sys3(SYS_lseek, fd, -n, SEEK_CUR);
-		return -1;
-	}
-	if (!v)
-		return n;
-	ssize_t right = reads_at(v, fd, buf, len < (size_t)n ? len : (size_t)n, 0);
-	if (moved && right < n)
-		sys3(SYS_lseek, fd, right < 0 ? -n : right - n, SEEK_CUR);
-	views_put(v);
-	return right;
-}
-
 ssize_t reads_read(int fd, void *buf, size_t len)
 {
 	struct view *v;
-	if (views_fresh(fd)) {
-		ssize_t n = real.read(fd, buf, len);
-		return n > 0 ? first_read(fd, buf, len, n, true) : n;
-	}
+	pthread_testcancel(); /* before the view is pinned */
 	if (views_get(fd, &v) < 0)
 		return -1;
 	if (!v)
 		return real.read(fd, buf, len);
-	pthread_testcancel();
 	struct iovec one = { buf, len < COUNT_MAX ? len : COUNT_MAX };
 	ssize_t n = sequential(v, fd, &one, 1);
 	views_put(v);
@@ -159,15 +128,11 @@ ssize_t reads_read(int fd, void *buf, size_t len)
 ssize_t reads_pread(int fd, void *buf, size_t len, off_t at)
 {
 	struct view *v;
-	if (at == 0 && views_fresh(fd)) {
-		ssize_t n = real.pread(fd, buf, len, 0);
-		return n > 0 ? first_read(fd, buf, len, n, false) : n;
-	}
+	pthread_testcancel(); /* before the view is pinned */
 	if (views_get(fd, &v) < 0)
 		return -1;
 	if (!v)
 		return real.pread(fd, buf, len, at);
-	pthread_testcancel();
 	ssize_t n = -1;
 	if (at < 0)
 		errno = EINVAL;
@@ -180,11 +145,11 @@ ssize_t reads_pread(int fd, void *buf, size_t len, off_t at)
 ssize_t reads_readv(int fd, const struct iovec *iov, int count)
 {
 	struct view *v;
+	pthread_testcancel(); /* before the view is pinned */
 	if (views_get(fd, &v) < 0)
 		return -1;
 	if (!v)
 		return real.readv(fd, iov, count);
-	pthread_testcancel();
 	ssize_t n = sequential(v, fd, iov, count);
 	views_put(v);
 	return n;
@@ -193,11 +158,11 @@ ssize_t reads_readv(int fd, const struct iovec *iov, int count)
 ssize_t reads_preadv(int fd, const struct iovec *iov, int count, off_t at, int flags, int version)
 {
 	struct view *v;
+	pthread_testcancel(); /* before the view is pinned */
 	if (views_get(fd, &v) < 0)
 		return -1;
 	if (!v)
 		return version == 2 ? real.preadv2(fd, iov, count, at, flags) : real.preadv(fd, iov, count, at);
-	pthread_testcancel();
 	ssize_t n = -1;
 	if (flags & ~(RWF_HIPRI | RWF_NOWAIT | RWF_DSYNC | RWF_SYNC)) {
 		errno = EOPNOTSUPP;

@@ -26,7 +26,6 @@
 	X(ssize_t, readv, (int, const struct iovec *, int)) \
 	X(ssize_t, preadv, (int, const struct iovec *, int, off_t)) \
 	X(ssize_t, preadv2, (int, const struct iovec *, int, off_t, int)) \
-	X(off_t, lseek, (int, off_t, int)) \
 	X(void *, mmap, (void *, size_t, int, int, int, off_t)) \
 	X(int, dup, (int)) \
 	X(int, dup2, (int, int)) \

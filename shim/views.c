@@ -20,7 +20,7 @@
 #define FD_MAX 65536    /* descriptors above are looked at each time */
 #define VIEWS_MAX 4096  /* encrypted files open at once */
 
-enum kind { ANY, PLAIN, FRESH, VIEW }; /* ANY: not looked at, offset unknown */
+enum kind { ANY, PLAIN, VIEW }; /* ANY: not looked at */
 
 #define KIND(slot) ((enum kind)((slot) & 7u))
 #define ASKED_WRITE 8u
@@ -95,32 +95,13 @@ bool views_plain(int fd)
 	return KIND(slot(fd)) == PLAIN;
 }
 
-bool views_fresh(int fd)
-{
-	return KIND(slot(fd)) == FRESH;
-}
-
 bool views_asked_write(int fd)
 {
 	return slot(fd) & ASKED_WRITE;
 }
 
-void views_moved(int fd)
-{
-	if (KIND(slot(fd)) == FRESH)
-		slot_set(fd, ANY);
-}
-
-void views_first_bytes(int fd, const void *p, size_t len)
-{
-	uint64_t total;
-	bool not = len > HEADER_PREFIX && header_look(p, len, UINT64_MAX, &total) == HEADER_NOT;
-	slot_set(fd, not && !config.require ? PLAIN : ANY);
-}
-
 void views_copied(int from, int to)
 {
-	views_moved(from); /* the offset is shared from now on */
 	slot_set(to, slot(from));
 }
 
@@ -165,6 +146,8 @@ void views_put(struct view *v)
 static struct view *find(const struct stat *id, const uint8_t *digest)
 {
 	struct view *found = NULL;
+	if (views_high == 0)
+		return NULL;
 	lock_saved saved = lock_acquire(&lock);
 	for (int i = 0; i < views_high && !found; i++) {
 		struct view *v = &views[i];
@@ -390,7 +373,7 @@ static int load(const struct stat *id, const uint8_t *raw, size_t len, const uin
 /* CTSHIM_REQUIRE=1: is this plain file one that must be encrypted? */
 static bool plain_refused(const char *path, const uint8_t *raw, size_t len, const struct stat *id)
 {
-	if (!config.require || id->st_size == 0)
+	if (!config.require)
 		return false;
 	size_t n = path ? strlen(path) : 0;
 	if (n >= 12 && strcmp(path + n - 12, ".safetensors") == 0)
@@ -413,8 +396,9 @@ static int look(int fd, const struct stat *id, const char *path, struct view **v
 	uint8_t *raw = NULL;
 	int ret = 0, found = 0;
 	char name[sizeof views[0].name];
-	*v = S_ISREG(id->st_mode) ? find(id, NULL) : NULL;
-	if (!*v && S_ISREG(id->st_mode) && header_look(first, first_bytes(fd, first), (uint64_t)id->st_size, &total) == HEADER_PERHAPS) {
+	bool candidate = S_ISREG(id->st_mode) && id->st_size > HEADER_PREFIX; /* files of /proc have no size: none is read here */
+	*v = candidate ? find(id, NULL) : NULL;
+	if (!*v && candidate && header_look(first, first_bytes(fd, first), (uint64_t)id->st_size, &total) == HEADER_PERHAPS) {
 		name_of(name, sizeof name, fd, path);
 		raw = read_header(fd, (size_t)total, &err);
 		if (!raw) {
@@ -440,7 +424,7 @@ static int look(int fd, const struct stat *id, const char *path, struct view **v
 		goto out;
 	}
 	slot_set(fd, PLAIN);
-	if (S_ISREG(id->st_mode) && plain_refused(path, raw, (size_t)total, id)) {
+	if (candidate && plain_refused(path, raw, (size_t)total, id)) {
 		name_of(name, sizeof name, fd, path);
 		err_set(&err, ERR_PLAIN, "plain, and CTSHIM_REQUIRE=1 lets only encrypted model files be read; ct encrypt it");
 		ret = refuse(name, &err);
@@ -458,16 +442,12 @@ int views_opened(int fd, const char *path, int flags)
 	int saved = errno;
 	expire();
 	bool reads = (flags & O_ACCMODE) != O_WRONLY && !(flags & (O_PATH | O_DIRECTORY)) && (flags & O_TMPFILE) != O_TMPFILE;
-	if (!reads) {
+	if (!reads || strncmp(path, "/sys/", 5) == 0) { /* to read an attribute of a device may do something */
 		slot_set(fd, PLAIN);
 		return 0;
 	}
-	if (views_name(path) == VIEWS_LOOK_LATER) {
-		slot_set(fd, FRESH);
-		return 0;
-	}
 	slot_set(fd, ANY);
-	if (sys2(SYS_fstat, fd, &id) < 0)
+	if (views_name(path) == VIEWS_LOOK_LATER || sys2(SYS_fstat, fd, &id) < 0)
 		return 0;
 	if (look(fd, &id, path, &v) < 0)
 		return -1;
@@ -531,9 +511,6 @@ void views_fork_done(void)
 	}
 	pthread_mutex_unlock(&lock.mutex);
 	lock_signals_restore(saved);
-	for (int fd = 0; fd < slots_high; fd++) /* the other side may move what was fresh */
-		if (KIND(slot(fd)) == FRESH)
-			atomic_store(&slots[fd], ANY);
 }
 
 void views_stats(struct views_stats *s)

@@ -42,7 +42,7 @@ enum views_name {
 enum views_name views_name(const char *path);
 
 /*
- * A descriptor was opened by `path` with these open flags; its offset is 0. 0, or -1 with errno if the file is encrypted and cannot be
+ * A descriptor was opened by `path` with these open flags. 0, or -1 with errno if the file is encrypted and cannot be
  * opened (a line was printed; the descriptor is still open).
  */
 int views_opened(int fd, const char *path, int flags);
@@ -57,14 +57,6 @@ void views_put(struct view *v);
 /* What is known without a system call: fd was looked at and is the kernel's own. */
 bool views_plain(int fd);
 
-/*
- * fd was opened by a name that is looked at later, and nothing moved its offset since: the bytes of a first read are the file's first.
- * views_first_bytes() tells from them alone, mostly, that the file is not encrypted (views_plain() is true then).
- */
-bool views_fresh(int fd);
-void views_first_bytes(int fd, const void *p, size_t len);
-
-void views_moved(int fd);            /* the offset may be anywhere now */
 void views_copied(int from, int to); /* dup */
 void views_closed(unsigned int first, unsigned int last);
 

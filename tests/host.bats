@@ -38,12 +38,15 @@ teardown_file() {
 		f = open(sys.argv[1], "rb")
 		m = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
 		os.preadv(f.fileno(), [mmap.mmap(-1, 4096)], 500000)
-		known = b"this is in the core"
-		open(sys.argv[2], "w").close()
+		known = b"in the core: %d" % os.getpid()
+		with open(sys.argv[2] + ".new", "w") as r:
+		    r.write(str(os.getpid()))
+		os.rename(sys.argv[2] + ".new", sys.argv[2])
 		time.sleep(60)
 	EOF
-	local pid=$! i
+	local pid i
 	for ((i = 0; i < 100; i++)); do [[ -e $BATS_TEST_TMPDIR/ready ]] && break; sleep 0.1; done
+	pid=$(cat "$BATS_TEST_TMPDIR/ready") # $! is a shell's
 	run gcore -o "$BATS_TEST_TMPDIR/core" "$pid"
 	kill "$pid"
 	[ -s "$BATS_TEST_TMPDIR/core.$pid" ]
@@ -51,7 +54,7 @@ teardown_file() {
 		import json, judge, sys
 		raw, keys = open(sys.argv[1], "rb").read(), json.load(open(sys.argv[2]))
 		view, core = open(sys.argv[3], "rb").read(), open(sys.argv[4], "rb").read()
-		assert b"this is in the core" in core
+		assert b"in the core: " + sys.argv[4].rsplit(".", 1)[1].encode() in core
 		deks = judge.data_keys(raw, keys)
 		assert len(deks) >= 3
 		for name, dek in deks.items():
