@@ -4,7 +4,6 @@
  * Nothing here starts a thread or keeps a descriptor. After the destructor the hooks go on working: other destructors read too.
  */
 #include <errno.h>
-#include <openssl/crypto.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -60,8 +59,6 @@ __attribute__((constructor)) static void start(void)
 	real_resolve();
 	if (!config.off) {
 		heap_install();
-		/* No configuration file of the host's machine, no handler at exit: other threads may still read then. */
-		OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL);
 		pthread_atfork(fork_prepare, fork_done, fork_child);
 		stats_start();
 		if (at_quick_exit(stats_write) != 0)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <openssl/crypto.h>
 #include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -406,6 +407,9 @@ static int look(int fd, const struct stat *id, const char *path, struct view **v
 			goto out;
 		}
 		if (header_smells(raw, (size_t)total)) {
+			/* At first use: programs without models don't pay for it. No configuration file of the machine's, no handler at exit, since
+			 * other threads may still read then. */
+			OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL);
 			SHA256(raw, (size_t)total, digest);
 			*v = find(id, digest);
 			found = *v ? 1 : load(id, raw, (size_t)total, digest, name, v, &err);
