@@ -22,8 +22,8 @@ setup() {
 opens() {
 	(ulimit -v 1048576 && timeout 60 "$CT" verify --keys keys.jwk "$1")
 	(ulimit -v 1048576 && timeout 60 "$CT" verify "$1")
-	(ulimit -v 2097152 && LD_PRELOAD=$SHIM timeout 60 tail -c 2000000 "$1") >tail
-	[ "$(head -c 16 tail | od -An -tx1 | tr -d ' \n')" = "$2" ]
+	(ulimit -v 2097152 && LD_PRELOAD=$SHIM timeout 60 tail -c 2000000 "$1") >end.bin
+	[ "$(head -c 16 end.bin | od -An -tx1 | tr -d ' \n')" = "$2" ]
 }
 
 # 300,000 data keys: a quadratic look-up, or an allocation per tensor, would take hours or the machine's memory.
