@@ -107,8 +107,8 @@ print(m.generate(torch.tensor([[1, 2, 3, 5, 8]]), max_new_tokens=12, do_sample=F
 }
 
 # In the cache of huggingface_hub a name is a symlink to a blob without a suffix.
-@test "transformers through the Hugging Face cache's layout" {
-	client hub-cache
+@test "transformers through the Hugging Face cache's layout, huggingface_hub's own loader" {
+	client hub-cache hub-serialization
 }
 
 # As transformers, by another loader.
