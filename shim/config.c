@@ -41,6 +41,10 @@ void config_read(void)
 	for (int i = 0; level && i < 4; i++)
 		if (strcmp(level, levels[i]) == 0)
 			config.level = (enum log_level)i;
+	const char *threads = secure_getenv("CTSHIM_THREADS");
+	config.threads = threads ? atoi(threads) : 0;
+	if (config.threads < 0)
+		config.threads = 0;
 	copy(config.log_file, sizeof config.log_file, "CTSHIM_LOG_FILE");
 	copy(config.stats, sizeof config.stats, "CTSHIM_STATS");
 	if (fstat(2, &st) == 0) {

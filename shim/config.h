@@ -16,6 +16,7 @@ struct config {
 	bool off;     /* CTSHIM_DISABLE=1, or one of our own programs */
 	bool require; /* CTSHIM_REQUIRE=1: plain .safetensors are refused */
 	enum log_level level;
+	int threads;        /* CTSHIM_THREADS: at most so many decrypt at once; 0: as many as there are cores */
 	char log_file[256]; /* "" for standard error */
 	char stats[256];    /* CTSHIM_STATS: "", "stderr" or a file */
 };

@@ -8,22 +8,16 @@
 #include <unistd.h>
 
 #include "config.h"
-#include "reads.h"
+#include "fill.h"
 #include "real.h"
 #include "stats.h"
 #include "sys.h"
-
-/* Pages [from, to) of a mapping that cannot be right, in order. */
-struct bad {
-	size_t from, to;
-};
 
 /* A mapping while it is made. */
 struct making {
 	int memfd;
 	size_t len; /* bytes of plaintext */
-	struct bad *bad;
-	size_t bad_count;
+	struct fill_result filled;
 };
 
 static size_t page_size(void)
@@ -36,44 +30,7 @@ static bool failed(long p)
 	return p < 0 && p > -4096;
 }
 
-static int add_bad(struct making *m, size_t from, size_t to)
-{
-	if (m->bad_count && m->bad[m->bad_count - 1].to >= from) {
-		m->bad[m->bad_count - 1].to = to;
-		return 0;
-	}
-	struct bad *bad = realloc(m->bad, (m->bad_count + 1) * sizeof *bad);
-	if (!bad)
-		return -1;
-	m->bad = bad;
-	m->bad[m->bad_count++] = (struct bad){ from, to };
-	return 0;
-}
-
-/* Plaintext from `at` on to p; bad pages are noted. -1: out of memory. */
-static int fill(struct making *m, char *p, struct view *v, int fd, uint64_t at)
-{
-	size_t page = page_size(), done = 0;
-	while (done < m->len) {
-		struct err err = { 0 };
-		struct file_extent e;
-		ssize_t n = file_read(v->file, fd, at + done, p + done, m->len - done, &err);
-		if (n > 0) {
-			done += (size_t)n;
-			continue;
-		}
-		reads_report(v, at + done, &err);
-		file_extent(v->file, at + done, &e);
-		size_t end = e.end - at < m->len ? (size_t)(e.end - at) : m->len;
-		size_t to = (end + page - 1) / page * page;
-		if (add_bad(m, done / page * page, to) < 0)
-			return -1;
-		done = to;
-	}
-	return 0;
-}
-
-/* Makes the memfd: filled through a mapping that nobody else knows, then sealed. 0 or -errno. */
+/* Makes the memfd: filled, then sealed. 0 or -errno. */
 static long make(struct making *m, struct view *v, int fd, uint64_t at)
 {
 	long r = sys2(SYS_memfd_create, "ctshim", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -81,18 +38,10 @@ static long make(struct making *m, struct view *v, int fd, uint64_t at)
 		return r;
 	m->memfd = (int)r;
 	r = sys2(SYS_ftruncate, m->memfd, m->len);
-	if (r == 0 && m->len > 0) {
-		long p = sys6(SYS_mmap, NULL, m->len, PROT_READ | PROT_WRITE, MAP_SHARED, m->memfd, 0);
-		if (failed(p))
-			return p;
-		sys3(SYS_madvise, p, m->len, MADV_DONTDUMP);
-		sys3(SYS_madvise, p, m->len, MADV_DONTFORK);
-		r = fill(m, (char *)p, v, fd, at) < 0 ? -ENOMEM : 0; /* NOLINT(performance-no-int-to-ptr): the kernel's answer */
-		sys2(SYS_munmap, p, m->len);
-	}
-	/* Against a store through mprotect() on a shared mapping. EBUSY if another thread forked just above: then it stays possible. */
-	if (r == 0)
-		sys3(SYS_fcntl, m->memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+	if (r == 0 && m->len > 0)
+		r = fill_memfd(v, fd, at, m->len, m->memfd, &m->filled);
+	if (r == 0) /* a store through mprotect() on a shared mapping is refused, as on a file that was opened for reading */
+		r = sys3(SYS_fcntl, m->memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
 	return r;
 }
 
@@ -110,15 +59,16 @@ static long place_all(const struct making *m, char *base, size_t len, int prot, 
 {
 	size_t at = 0;
 	long r = 0, empty = -1;
-	if (m->bad_count > 0) {
+	const struct fill_result *filled = &m->filled;
+	if (filled->count > 0) {
 		empty = sys2(SYS_memfd_create, "ctshim-damaged", MFD_CLOEXEC);
 		r = empty < 0 ? empty : 0;
 	}
-	for (size_t i = 0; i < m->bad_count && r == 0; i++) {
-		r = place(m->memfd, base, at, m->bad[i].from, prot, flags);
-		at = m->bad[i].to < len ? m->bad[i].to : len;
+	for (size_t i = 0; i < filled->count && r == 0; i++) {
+		r = place(m->memfd, base, at, filled->bad[i].from, prot, flags);
+		at = filled->bad[i].to < len ? filled->bad[i].to : len;
 		if (r == 0)
-			r = place((int)empty, base, m->bad[i].from, at, prot, flags);
+			r = place((int)empty, base, filled->bad[i].from, at, prot, flags);
 	}
 	if (empty >= 0)
 		sys_close((int)empty);
@@ -180,7 +130,7 @@ void *maps_map(struct view *v, int fd, void *addr, size_t len, int prot, int fla
 	}
 	if (m.memfd >= 0)
 		sys_close(m.memfd);
-	free(m.bad);
+	free(m.filled.bad);
 	errno = r < 0 ? (int)-r : saved;
 	return r < 0 ? MAP_FAILED : base;
 }
