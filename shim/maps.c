@@ -13,6 +13,10 @@
 #include "stats.h"
 #include "sys.h"
 
+#ifndef MAP_32BIT
+#define MAP_32BIT 0 /* x86-64 only */
+#endif
+
 /* A mapping while it is made. */
 struct making {
 	int memfd;
