@@ -8,7 +8,9 @@ load helpers
 	run -0 make -C "$ROOT" -s -j "$(nproc)" BUILD="$b" SANITIZE=
 	echo "$output"
 	run ! grep -i warning <<<"$output"
-	[ -x "$b/ct" ] && [ -x "$b/ct-agent" ] && [ -f "$b/libctshim.so" ]
+	[ -x "$b/ct" ]
+	[ -x "$b/ct-agent" ]
+	[ -f "$b/libctshim.so" ]
 	run -0 make -C "$ROOT" -q BUILD="$b" SANITIZE=
 }
 
@@ -66,7 +68,9 @@ includes() {
 @test "make install and uninstall, below DESTDIR" {
 	local d=$BATS_TEST_TMPDIR/d
 	run -0 make -C "$ROOT" -s install BUILD="$BUILD" SANITIZE="$SANITIZE" DESTDIR="$d" PREFIX=/usr
-	[ -x "$d/usr/bin/ct" ] && [ -x "$d/usr/bin/ct-agent" ] && [ -f "$d/usr/lib/libctshim.so" ]
+	[ -x "$d/usr/bin/ct" ]
+	[ -x "$d/usr/bin/ct-agent" ]
+	[ -f "$d/usr/lib/libctshim.so" ]
 	run -0 make -C "$ROOT" -s uninstall DESTDIR="$d" PREFIX=/usr
 	[ -z "$(find "$d" -type f)" ]
 }
