@@ -151,12 +151,13 @@ static int parse_options(struct options *o, int argc, char **argv)
 /* --- ct-agent -k --- */
 
 /*
- * The pid comes from the connection. It is signalled through a pidfd, and only if the connection still stood after that was taken: so
- * a pid that was used again is never hit.
+ * The pid comes from the connection. It is signalled only if it speaks our protocol (a wrong path may be somebody else's socket),
+ * through a pidfd, and only if a connection to it still stood after that was taken: so a pid that was used again is never hit.
  */
 static int kill_agent(const struct options *o)
 {
 	struct agent_addr addr = { .trust = (uid_t)-1 };
+	struct agent_reply reply;
 	struct err why = { 0 };
 	struct pollfd p;
 	int fd = -1, pidfd = -1, r = -1;
@@ -170,9 +171,17 @@ static int kill_agent(const struct options *o)
 		r = agent_addr_find(&addr, env, &why);
 	if (r < 0)
 		return complain(&why);
-	fd = agent_connect(&addr, &pid, &why);
-	if (fd < 0)
+	if (agent_exchange(&addr, "{\"v\":1,\"op\":\"ping\"}", NULL, 0, &reply, &why) < 0)
 		return complain(&why);
+	agent_reply_release(&reply);
+	fd = agent_connect(&addr, &pid, &why);
+	if (fd >= 0 && pid != reply.pid)
+		err_sys(&why, ESRCH, "another agent has taken the place of pid %d", reply.pid);
+	if (why.code != ERR_NONE) {
+		if (fd >= 0)
+			close(fd);
+		return complain(&why);
+	}
 	p = (struct pollfd){ fd, 0, 0 };
 	pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 	if (pidfd < 0)

@@ -122,24 +122,28 @@ static int check_elf(int fd, const struct stat *st, struct err *err)
 }
 
 /*
- * env NAME, as #! lines have it: finds NAME behind env's options and assignments. false: nothing to follow.
+ * env NAME, as #! lines have it: finds NAME behind env's -S and assignments. NULL: nothing to follow. Of other options only their effect on
+ * the environment matters, and it is not worth knowing them all: any of them is refused.
  */
-static bool env_target(char *words, char **name)
+static int env_target(char *words, char **name, struct err *err)
 {
 	char *save = NULL;
 
+	*name = NULL;
 	for (char *w = strtok_r(words, " \t", &save); w; w = strtok_r(NULL, " \t", &save)) {
-		if (strncmp(w, "-S", 2) == 0 && w[2])
-			w += 2;
-		if (*w == '-' || strchr(w, '=')) {
-			if (strcmp(w, "-u") == 0 || strcmp(w, "-C") == 0)
-				strtok_r(NULL, " \t", &save);
+		if (strcmp(w, "-S") == 0)
 			continue;
-		}
+		if (strncmp(w, "-S", 2) == 0)
+			w += 2;
+		if (*w == '-' || strncmp(w, "LD_PRELOAD=", 11) == 0)
+			return cli_err(err, EINVAL, "is a script for env %s, which may take the shim out of its environment: name the interpreter itself",
+			               TEXT(w, strlen(w)));
+		if (strchr(w, '='))
+			continue;
 		*name = w;
-		return true;
+		break;
 	}
-	return false;
+	return 0;
 }
 
 static int check_program(const char *path, int depth, struct err *err);
@@ -175,9 +179,11 @@ static int check_script(char *line, int depth, struct err *err)
 	if (check_by_name(line, depth, err) < 0)
 		return -1;
 	const char *base = strrchr(line, '/');
-	if (strcmp(base ? base + 1 : line, "env") == 0 && env_target(rest, &name))
-		return check_by_name(name, depth, err);
-	return 0;
+	if (strcmp(base ? base + 1 : line, "env") != 0)
+		return 0;
+	if (env_target(rest, &name, err) < 0)
+		return -1;
+	return name ? check_by_name(name, depth, err) : 0;
 }
 
 static int check_program(const char *path, int depth, struct err *err)

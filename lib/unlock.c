@@ -12,6 +12,7 @@ struct search {
 	bool foreign;           /* the signature verifies with a set that lacks the master key */
 	const uint8_t *good;    /* the public key that made the signature, once found */
 	struct buf signed_text; /* made when the first signing key turns up */
+	uint64_t hashed;        /* bytes that signature checks went over */
 };
 
 /* The text for messages: ` "kid"`, or nothing where the file names no kid. */
@@ -41,6 +42,10 @@ static int is_good(struct search *s, const struct jwk_set *sets, size_t i, const
 		canon_signed(&s->signed_text, h);
 	if (s->signed_text.failed)
 		return err_sys(err, ENOMEM, "the header's signed text");
+	s->hashed += s->signed_text.len;
+	if (s->hashed > UNLOCK_HASH_MAX)
+		return err_set(err, ERR_NOKEY, "a header of %zu bytes that fits many key sets: too much work to find out which one signed it; "
+		               "remove the sets that are not needed", s->signed_text.len);
 	if (!sign_verify(x, s->signed_text.data, s->signed_text.len, c->signature))
 		return 0;
 	s->good = x;

@@ -12,8 +12,14 @@
 #include "jwk.h"
 
 /*
+ * Bytes that the signature checks of one call may go over: a header without kids fits every set, each try is a pass over all of it, and
+ * who asks may be a stranger with a forged one.
+ */
+#define UNLOCK_HASH_MAX (UINT64_C(1) << 30)
+
+/*
  * Finds the set that has both keys and whose signing key made the signature: stores its index in *which, returns 0. Else -1:
- * ERR_NOKEY (no set has the keys), ERR_FORMAT (the signature is wrong), ERR_REJECTED (it verifies, but only with a set that lacks the
+ * ERR_NOKEY (no set has the keys, or UNLOCK_HASH_MAX was reached), ERR_FORMAT (the signature is wrong), ERR_REJECTED (it verifies, but only with a set that lacks the
  * KEK, while another set has that).
  */
 int unlock_verify(const struct jwk_set *sets, size_t nsets, const struct header *h, const struct crypto_info *c, size_t *which,

@@ -278,6 +278,53 @@ gone() { # gone PID: within 5 s
 	EOF
 }
 
+# A header that names no kid fits every set, and each try is a pass over all of it: a stranger's forged one would keep the agent busy.
+@test "a huge forged header that fits many sets is given up" {
+	agent_start
+	run -0 python3 - "$T/forged.safetensors" <<-'EOF'
+		import base64, json, peer, struct, sys
+		from subprocess import run
+		for i in range(24):
+		    d = bytes([i + 1]) * 32
+		    der = bytes.fromhex("302e020100300506032b657004220420") + d
+		    x = run(["openssl", "pkey", "-inform", "DER", "-pubout", "-outform", "DER"], input=der, check=True, capture_output=True).stdout[-32:]
+		    keys = [{"kty": "oct", "kid": "k%d" % i, "k": base64.b64encode(d).decode(), "alg": "aes256gcm"},
+		            {"kty": "okp", "kid": "s%d" % i, "x": base64.b64encode(x).decode(), "alg": "ed25519"}]
+		    assert peer.exchange(peer.frame({"v": 1, "op": "add"}, json.dumps({"keys": keys}).encode()))[0]["ok"]
+		policy = "package model\nallow = true"
+		meta = {"__crypto_keys__": json.dumps({"enc": {"alg": "aes256gcm", "kty": "oct"}, "sign": {"alg": "ed25519", "kty": "okp"}, "version": "2"}),
+		        "__encryption__": "{}", "__policy__": json.dumps({"local": policy, "remote": policy}),
+		        "__signature__": base64.b64encode(bytes(64)).decode(), "padding": "x" * 60_000_000}
+		h = json.dumps({"__metadata__": meta}).encode()
+		open(sys.argv[1], "wb").write(struct.pack("<Q", len(h)) + h)
+	EOF
+	run -1 "$CT" verify "$T/forged.safetensors"
+	says "ENOKEY" "too much work"
+	run -0 ask '{"v":1,"op":"ping"}'
+	rm -f "$T/forged.safetensors"
+}
+
+# A wrong path, or CT_AGENT_SOCK of something else: another program's process would be ended.
+@test "ct-agent -k leaves a process alone that is no agent" {
+	python3 - "$T/other" 3>&- <<-'EOF' &
+		import socket, sys
+		s = socket.socket(socket.AF_UNIX)
+		s.bind(sys.argv[1])
+		s.listen()
+		while True:
+		    c, _ = s.accept()
+		    if c.recv(4) == b"end":
+		        break
+		    c.close()
+	EOF
+	local i
+	for ((i = 0; i < 100; i++)); do [ -S "$T/other" ] && break; sleep 0.1; done
+	run -3 "$BUILD/ct-agent" -k -s "$T/other"
+	says "ENOKEY"
+	python3 -c 'import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.send(b"end")' "$T/other"
+	wait $!
+}
+
 # A key that outlives its time is a key in the hands of whoever comes later.
 @test "lifetimes: of the set, by default, and what is forgotten is forgotten" {
 	AGENT_OPTS=(-t 2s)
