@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -69,16 +70,17 @@ static void clean_environment(void)
 	}
 }
 
-static void __attribute__((noreturn)) become_agent(const struct private_agent *a, const char *program, pid_t follow)
+static void __attribute__((noreturn)) become_agent(const struct private_agent *a, const char *program, pid_t follow, int log)
 {
-	char pid[24], log[96];
+	char pid[24];
 	sigset_t none;
 
 	/* A session of its own: Ctrl-C is meant for the program, which may want its keys to the end. */
 	setsid();
-	snprintf(log, sizeof log, "%s/log", a->folder);
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC), out = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	if (null < 0 || out < 0 || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
+	/* Above the three that are replaced, of which some may have been closed. */
+	log = fcntl(log, F_DUPFD_CLOEXEC, 3);
+	int opened = open("/dev/null", O_RDWR | O_CLOEXEC), null = fcntl(opened, F_DUPFD_CLOEXEC, 3);
+	if (log < 0 || null < 0 || dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0)
 		_exit(CLI_RUN);
 	clean_environment();
 	sigemptyset(&none);
@@ -91,18 +93,12 @@ static void __attribute__((noreturn)) become_agent(const struct private_agent *a
 }
 
 /* The last line of what the agent said. */
-static void last_words(const struct private_agent *a, char *dst, size_t cap)
+static void last_words(int log, char *dst, size_t cap)
 {
-	char path[96], text[512];
-	ssize_t n = 0;
+	char text[512];
+	off_t size = lseek(log, 0, SEEK_END);
+	ssize_t n = pread(log, text, sizeof text, size > (off_t)sizeof text ? size - (off_t)sizeof text : 0);
 
-	snprintf(path, sizeof path, "%s/log", a->folder);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		off_t size = lseek(fd, 0, SEEK_END);
-		n = pread(fd, text, sizeof text, size > (off_t)sizeof text ? size - (off_t)sizeof text : 0);
-		close(fd);
-	}
 	while (n > 0 && text[n - 1] == '\n')
 		n--;
 	ssize_t from = n;
@@ -111,7 +107,7 @@ static void last_words(const struct private_agent *a, char *dst, size_t cap)
 	text_escape(dst, cap, text + from, n > 0 ? (size_t)(n - from) : 0);
 }
 
-static int wait_for_agent(struct private_agent *a, struct err *err)
+static int wait_for_agent(struct private_agent *a, int log, struct err *err)
 {
 	const struct timespec pause = { 0, 5000000 };
 	char said[256];
@@ -121,7 +117,7 @@ static int wait_for_agent(struct private_agent *a, struct err *err)
 		struct err e;
 		if (waitpid(a->pid, NULL, WNOHANG) == a->pid) {
 			a->pid = -1;
-			last_words(a, said, sizeof said);
+			last_words(log, said, sizeof said);
 			return cli_err(err, ENOKEY, "the private agent ended at its start: %s", said[0] ? said : "it said nothing");
 		}
 		if (access(a->addr.path, F_OK) == 0 && agent_exchange(&a->addr, "{\"v\":1,\"op\":\"ping\"}", NULL, 0, &reply, &e) == 0) {
@@ -139,7 +135,7 @@ int private_agent_start(struct private_agent *a, const char *keys, struct err *e
 	char folder[PATH_MAX], program[PATH_MAX];
 	struct jwk_set set = { NULL, 0 };
 	uint64_t number;
-	int ret = -1;
+	int ret = -1, log = -1;
 
 	*a = (struct private_agent){ .pid = -1 };
 	if (jwk_set_read(&set, keys, err) < 0)
@@ -150,20 +146,28 @@ int private_agent_start(struct private_agent *a, const char *keys, struct err *e
 		cli_err(err, ENOENT, "there is no ct-agent beside ct: install it again (make install)");
 		goto out;
 	}
+	/* Without a name: it is gone with its processes, even if they are killed. */
+	log = memfd_create("ct-agent log", MFD_CLOEXEC);
+	if (log < 0) {
+		err_sys(err, errno, "cannot make a log for the private agent");
+		goto out;
+	}
 	if (make_folder(a, err) < 0)
 		goto out;
 	pid_t self = getpid();
 	a->pid = fork();
 	if (a->pid == 0)
-		become_agent(a, program, self);
+		become_agent(a, program, self, log);
 	if (a->pid < 0) {
 		err_sys(err, errno, "cannot start a process");
 		goto out;
 	}
-	if (wait_for_agent(a, err) < 0 || agent_add_set(&a->addr, &set, 0, &number, err) < 0)
+	if (wait_for_agent(a, log, err) < 0 || agent_add_set(&a->addr, &set, 0, &number, err) < 0)
 		goto out;
 	ret = 0;
 out:
+	if (log >= 0)
+		close(log);
 	jwk_set_release(&set);
 	if (ret < 0)
 		private_agent_stop(a);
@@ -173,7 +177,7 @@ out:
 /* Removes the folder and the few files in it, which are the agent's. */
 static void remove_folder(const char *folder)
 {
-	static const char *const names[] = { "agent.sock", "agent.sock.lock", "log" };
+	static const char *const names[] = { "agent.sock", "agent.sock.lock" };
 	char path[128];
 
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -345,6 +345,7 @@ refused() {
 }
 
 # An agent with the keys would live on after a kill -9.
+# Likewise a log of it: nothing but the folder may stay.
 @test "if ct run is killed, its agent goes too" {
 	env "${WITH[@]}" "$CT" run --keys "$T/keys.jwk" -- sh -c '"$0" status --json >status; sleep 3' "$CT" 3>&- &
 	ct=$!
@@ -360,7 +361,23 @@ refused() {
 		sleep 0.05
 	done
 	run ! kill -0 "$pid"
-	[ -z "$(find "$XDG_RUNTIME_DIR" -type s)" ]
+	[ -z "$(find "$XDG_RUNTIME_DIR" ! -type d)" ]
+}
+
+# Whoever cannot start the agent would have to guess why.
+@test "an agent that does not start: its last line is told" {
+	mkdir bin
+	cp "$BUILD/ct" "$SHIM" bin/
+	printf '#!/bin/sh\necho a first line\necho >&2 "why it cannot go on"\nexit 1\n' >bin/ct-agent
+	chmod +x bin/ct-agent
+	CT=$PWD/bin/ct run ours "$T/pie"
+	refused ENOKEY "ended at its start: why it cannot go on"
+	nothing_left
+	CT=$PWD/bin/ct
+	for closed in '<&-' '>&-' '<&- >&-'; do
+		run env "${WITH[@]}" sh -c "exec \"\$@\" $closed" sh "$CT" run --keys "$T/keys.jwk" -- "$T/pie"
+		refused ENOKEY "why it cannot go on"
+	done
 }
 
 # The program would start and only then find out that nobody has its keys.
