@@ -150,6 +150,16 @@ out:
 	return ret;
 }
 
+/* Readers find a key by its kid or, where it has none, take the first of its kind. */
+static int check_findable(const struct jwk_set *set, const struct jwk *k, const char *what, struct err *err)
+{
+	const struct jwk *found = jwk_set_find(set, k->kind, k->has_kid, (struct str){ k->kid, k->kid_len });
+
+	if (found == k || (found && k->kind == JWK_OKP && memcmp(found->x, k->x, sizeof k->x) == 0))
+		return 0;
+	return cli_err(err, EINVAL, "its %s has no key id, and readers would take the first of its kind instead: give the key a kid", what);
+}
+
 static int choose_keys(const struct jwk_set *set, const struct options *o, struct writer_params *p, struct err *err)
 {
 	for (size_t i = 0; i < set->count; i++) {
@@ -163,6 +173,8 @@ static int choose_keys(const struct jwk_set *set, const struct options *o, struc
 		return err_set(err, ERR_NOKEY, "holds no master key (kty oct): ct keygen makes one");
 	if (!p->signer)
 		return err_set(err, ERR_NOKEY, "holds no private signing key (kty okp with d): a set for readers cannot encrypt");
+	if (check_findable(set, p->kek, "master key", err) < 0 || check_findable(set, p->signer, "private signing key", err) < 0)
+		return -1;
 	p->alg = o->has_alg ? o->alg : p->kek->has_alg ? p->kek->alg : AEAD_AES256GCM;
 	/* A key without an algorithm of its own is used by its length. */
 	if (!o->has_alg && !p->kek->has_alg && p->kek->secret->len == aead_key_len(AEAD_AES128GCM))
@@ -173,6 +185,15 @@ static int choose_keys(const struct jwk_set *set, const struct options *o, struc
 		return cli_err(err, EINVAL, "its master key has %zu bytes, %s needs %zu", p->kek->secret->len, aead_alg_name(p->alg),
 		               aead_key_len(p->alg));
 	return 0;
+}
+
+/* Replaced by the output, the key that it needs would be gone. */
+static void keep_file(const char *path)
+{
+	struct stat st;
+
+	if (path && stat(path, &st) == 0)
+		out_keep(&st);
 }
 
 static int encrypt_model(const struct convert *self, const char *path, struct out *out, struct writer_progress *pr, struct err *err)
@@ -216,6 +237,8 @@ int cmd_encrypt(int argc, char **argv)
 	} else {
 		if (o.policy)
 			p.local = policy;
+		keep_file(o.keys);
+		keep_file(o.policy);
 		struct convert c = { .model = encrypt_model, .encrypting = true, .force = o.force, .arg = &p };
 		status = convert_run(&c, argv[optind], argv[optind + 1]);
 	}

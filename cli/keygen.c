@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -92,7 +93,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 		return cli_usage("--from needs --reader");
 	if (o->from && o->made)
 		return cli_usage("--from makes no keys: -o, --alg and the key ids do not go with it");
-	if (o->output && o->reader && strcmp(o->output, o->reader) == 0)
+	if (o->output && o->reader && out_same(o->output, o->reader))
 		return cli_usage("-o and --reader name the same file");
 	return -1;
 }
@@ -164,6 +165,24 @@ static int write_all(int fd, const uint8_t *p, size_t len, struct err *err)
 	return 0;
 }
 
+/* What must not be replaced by the set for readers: the only copy of a private key is in it. */
+static int keep_source(const struct options *o, struct err *err)
+{
+	struct stat st;
+
+	if (o->from) {
+		if (stat(o->from, &st) < 0)
+			return err_sys(err, errno, "cannot be opened");
+		out_keep(&st);
+	} else if (!o->output && fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode)) {
+		out_keep(&st);
+		/* The shell made it by the umask. */
+		if ((st.st_mode & 077) && fchmod(STDOUT_FILENO, 0600) < 0)
+			return err_sys(err, errno, "stdout is a file that others can read, and its mode cannot be made 0600: use -o FILE");
+	}
+	return 0;
+}
+
 /* Fills a temporary file for path (NULL: writes to stdout at once). */
 static int put_set(struct out *out, const char *path, const struct jwk_set *set, const struct options *o, bool private,
                    struct err *err)
@@ -201,7 +220,7 @@ int cmd_keygen(int argc, char **argv)
 
 	status = CLI_FAILED;
 	at = o.from ? o.from : o.output;
-	if ((o.from ? jwk_set_read(&set, o.from, &err) : make_set(&set, &o, &err)) < 0)
+	if (keep_source(&o, &err) < 0 || (o.from ? jwk_set_read(&set, o.from, &err) : make_set(&set, &o, &err)) < 0)
 		goto out;
 	if (!o.from && put_set(&out, o.output, &set, &o, true, &err) < 0)
 		goto out;

@@ -16,7 +16,9 @@
 /* Paths of temporary files, for the signal handler: a slot is in use while its first byte is not NUL. */
 static char slots[OUT_MAX][PATH_MAX];
 
-static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+/* Files that no output may replace. */
+static struct stat kept[OUT_KEEP_MAX];
+static size_t kept_count;
 
 static void on_signal(int sig)
 {
@@ -31,10 +33,19 @@ static void block(sigset_t *saved)
 {
 	sigset_t set;
 
-	sigemptyset(&set);
-	for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
-		sigaddset(&set, signals[i]);
+	sigfillset(&set);
 	pthread_sigmask(SIG_BLOCK, &set, saved);
+}
+
+/* Whether a process that does nothing about sig is ended by it, and may do something. */
+static bool ends_process(int sig)
+{
+	static const int others[] = { SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH, SIGKILL };
+
+	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+		if (sig == others[i])
+			return false;
+	return true;
 }
 
 static void catch_signals(void)
@@ -46,11 +57,47 @@ static void catch_signals(void)
 		return;
 	done = true;
 	sigfillset(&act.sa_mask);
-	for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
-		if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL)
-			sigaction(signals[i], &act, NULL);
 	/* A limit on the size of files is an error (EFBIG) like a full disk. */
 	signal(SIGXFSZ, SIG_IGN);
+	/* What the caller has ignored stays so; glibc refuses those that it needs itself. */
+	for (int sig = 1; sig <= SIGRTMAX; sig++)
+		if (ends_process(sig) && sigaction(sig, NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+			sigaction(sig, &act, NULL);
+}
+
+static bool same_inode(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+void out_keep(const struct stat *st)
+{
+	if (kept_count < OUT_KEEP_MAX)
+		kept[kept_count++] = *st;
+}
+
+/* The folder that path lies in, and the name in it. */
+static bool split(const char *path, char folder[PATH_MAX], const char **name)
+{
+	const char *slash = strrchr(path, '/');
+	int n = slash ? snprintf(folder, PATH_MAX, "%.*s/", (int)(slash - path), path) : snprintf(folder, PATH_MAX, ".");
+
+	*name = slash ? slash + 1 : path;
+	return n >= 0 && n < PATH_MAX;
+}
+
+bool out_same(const char *a, const char *b)
+{
+	char fa[PATH_MAX], fb[PATH_MAX];
+	struct stat sa, sb;
+	const char *na, *nb;
+
+	if (strcmp(a, b) == 0)
+		return true;
+	if (stat(a, &sa) == 0 && stat(b, &sb) == 0)
+		return same_inode(&sa, &sb);
+	return split(a, fa, &na) && split(b, fb, &nb) && strcmp(na, nb) == 0 && stat(fa, &sa) == 0 && stat(fb, &sb) == 0 &&
+	       same_inode(&sa, &sb);
 }
 
 static int check_target(const char *path, bool force, const struct stat *input, struct err *err)
@@ -59,8 +106,11 @@ static int check_target(const char *path, bool force, const struct stat *input, 
 
 	if (stat(path, &st) < 0)
 		return errno == ENOENT ? 0 : err_sys(err, errno, "cannot be written");
-	if (input && st.st_dev == input->st_dev && st.st_ino == input->st_ino)
+	if (input && same_inode(&st, input))
 		return cli_err(err, EINVAL, "is the input itself: name another output");
+	for (size_t i = 0; i < kept_count; i++)
+		if (same_inode(&st, &kept[i]))
+			return cli_err(err, EINVAL, "is in use by this very command (keys or policy): name another output");
 	if (S_ISDIR(st.st_mode))
 		return cli_err(err, EISDIR, "is a folder: name a file");
 	if (!S_ISREG(st.st_mode))
@@ -113,16 +163,41 @@ int out_open(struct out *o, const char *path, mode_t mode, bool force, const str
 static void sync_folder(const char *path)
 {
 	char folder[PATH_MAX];
-	const char *slash = strrchr(path, '/');
-	int n = slash ? snprintf(folder, sizeof folder, "%.*s/", (int)(slash - path), path) : snprintf(folder, sizeof folder, ".");
+	const char *name;
 
-	if (n < 0 || (size_t)n >= sizeof folder)
+	if (!split(path, folder, &name))
 		return;
 	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return;
 	fsync(fd); /* some file systems cannot: the rename is done all the same */
 	close(fd);
+}
+
+/* Gives tmp the name path, which must be free: also where the file system cannot rename so. */
+static int rename_new(const char *tmp, const char *path)
+{
+	if (renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -1;
+	if (link(tmp, path) == 0) {
+		unlink(tmp);
+		return 0;
+	}
+	if (errno != EPERM && errno != ENOSYS && errno != EOPNOTSUPP)
+		return -1;
+	/* No hard links either: the name is claimed first, so that what is replaced is our own. */
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -1;
+	close(fd);
+	if (rename(tmp, path) == 0)
+		return 0;
+	int errnum = errno;
+	unlink(path);
+	errno = errnum;
+	return -1;
 }
 
 int out_commit(struct out *o, struct err *err)
@@ -143,9 +218,7 @@ int out_commit(struct out *o, struct err *err)
 	}
 	o->fd = -1;
 	block(&saved);
-	ret = o->force ? rename(slots[o->slot], o->path) : renameat2(AT_FDCWD, slots[o->slot], AT_FDCWD, o->path, RENAME_NOREPLACE);
-	if (ret < 0 && !o->force && (errno == EINVAL || errno == ENOSYS))
-		ret = rename(slots[o->slot], o->path);
+	ret = o->force ? rename(slots[o->slot], o->path) : rename_new(slots[o->slot], o->path);
 	int errnum = errno;
 	if (ret == 0)
 		slots[o->slot][0] = '\0';

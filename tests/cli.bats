@@ -13,6 +13,20 @@ import json, sys
 print([k for k in json.load(open(sys.argv[1]))["keys"] if k["kty"].lower() == sys.argv[2]][0].get(sys.argv[3], "none"))' "$@"
 }
 
+# preload NAME <SOURCE: makes NAME.so, which takes the place of C library functions; with NAME CMD…: CMD with it in what it starts.
+preload() {
+	need gcc
+	gcc -shared -fPIC -D_GNU_SOURCE -Wall -Werror -o "$1.so" -x c -
+}
+
+with() {
+	local so=$PWD/$1.so
+	shift
+	# The sanitizers would take signals for themselves. The run time comes first, and in programs without it as well.
+	LD_PRELOAD="${SANITIZE:+${PRELOAD% *}:}$so" \
+		ASAN_OPTIONS=handle_segv=0:handle_sigbus=0:handle_sigill=0:handle_sigfpe=0:handle_sigtrap=0:handle_abort=0:detect_leaks=0 "$@"
+}
+
 # A script that checks the status would take a typing error for a bad file.
 @test "help, version and usage: status 0 and 2" {
 	run -0 "$CT" --help
@@ -172,6 +186,184 @@ such" >err.json 2>err && return 1
 		assert text.count("evil") >= 6
 	EOF
 	python3 -c 'import json, subprocess, sys; assert "\u202eevil" in json.loads(subprocess.check_output([sys.argv[1], "inspect", "--json", "e"]))["tensors"][0]["name"]' "$CT"
+}
+
+# The private key would be gone: replaced by the set for readers, or by the model.
+@test "no output takes the place of the keys or the policy, by whatever name, even with --force" {
+	plain_model plain.safetensors
+	mkdir d in
+	"$CT" keygen -q -o k.jwk
+	ln k.jwk hard
+	ln -s k.jwk soft
+	echo 'package model' >p.rego
+	cp k.jwk d/k.jwk
+	cp plain.safetensors in/
+	echo other >in/k.jwk
+	sums=$(sha256sum k.jwk p.rego d/k.jwk)
+	for to in k.jwk ./k.jwk hard soft; do
+		run -3 "$CT" keygen --from k.jwk --reader "$to" --force
+		[[ $output == "ct: $to: EINVAL: "*"name another output" ]]
+		run -3 "$CT" keygen --from soft --reader "$to" --force
+		run -3 "$CT" encrypt --keys k.jwk --force plain.safetensors "$to"
+		[[ $output == *"the output $to is in use by this very command (keys or policy): name another output" ]]
+	done
+	run -3 "$CT" encrypt --keys soft --force plain.safetensors k.jwk
+	run -3 "$CT" encrypt --keys k.jwk --policy p.rego --force plain.safetensors ./p.rego
+	[[ $output == *"in use by this very command"* ]]
+	run -3 "$CT" encrypt --keys d/k.jwk --force in d
+	[[ $output == *"in use by this very command"* ]]
+	[ "$(sha256sum k.jwk p.rego d/k.jwk)" = "$sums" ]
+	run -2 "$CT" keygen -o k.jwk --reader ./k.jwk --force
+	run -2 "$CT" keygen -o k.jwk --reader soft --force
+	run -2 "$CT" keygen -o d/new --reader ./d/../d/new --force
+	run ! ls d/new
+	run -3 sh -c '"$1" keygen --reader out.jwk --force >out.jwk' sh "$CT"
+	[ "$(sha256sum k.jwk p.rego d/k.jwk)" = "$sums" ]
+	run -0 "$CT" keygen -q -o d/new --reader new
+	run -0 "$CT" encrypt -q --keys k.jwk --policy p.rego --force plain.safetensors d/new
+	[ -z "$(find . -name '.*ct-*')" ]
+}
+
+# The shell makes the file by the umask: others could have read the keys, even while they were written.
+@test "keygen > FILE: mode 0600 before the first byte" {
+	umask 022
+	"$CT" keygen -q >k.jwk
+	[ "$(stat -c %a k.jwk)" = 600 ]
+	plain_model plain.safetensors
+	run -0 "$CT" encrypt -q --keys k.jwk plain.safetensors e.safetensors
+	"$CT" keygen -q | cat >piped.jwk
+	[ "$(stat -c %a piped.jwk)" = 644 ]
+	preload nochmod <<-'EOF'
+		#include <errno.h>
+		#include <sys/stat.h>
+		int fchmod(int fd, mode_t mode)
+		{
+			(void)fd, (void)mode;
+			errno = EPERM;
+			return -1;
+		}
+	EOF
+	with nochmod run ! --separate-stderr sh -c '"$1" keygen -q >refused.jwk' sh "$CT"
+	[[ $stderr == "ct: EPERM: stdout is a file that others can read"*"-o FILE"* ]]
+	[ -e refused.jwk ] && [ ! -s refused.jwk ]
+	chmod 600 refused.jwk # as with a umask of 077, where nothing needs to be changed
+	with nochmod run -0 sh -c '"$1" keygen -q >refused.jwk' sh "$CT"
+	[ -s refused.jwk ]
+}
+
+# The file that comes out would be one that the very same set cannot open.
+@test "encrypt refuses a key that readers would not find" {
+	plain_model plain.safetensors
+	"$CT" keygen -q -o k.jwk --kid-sign own
+	"$CT" keygen -q -o o.jwk --reader other.jwk --kid-sign other
+	cat >mix.py <<-'EOF'
+		import json, os, sys
+		what, to = sys.argv[1:]
+		(oct_, own), (_, other) = (json.load(open(f))["keys"] for f in ("k.jwk", "other.jwk"))
+		assert "d" in own and "d" not in other
+		anonymous = {k: v for k, v in own.items() if k != "kid"}
+		public = {k: v for k, v in own.items() if k != "d"}
+		sets = {"hidden": [oct_, other, anonymous], "first": [oct_, anonymous, other], "named": [oct_, other, own],
+		        "same": [oct_, public, anonymous]}
+		with open(os.open(to, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+		    json.dump({"keys": sets[what]}, f)
+	EOF
+	python3 mix.py hidden hidden.jwk
+	run -3 "$CT" encrypt --keys hidden.jwk plain.safetensors hidden.safetensors
+	[[ $output == "ct: hidden.jwk: EINVAL: its private signing key has no key id"*"give the key a kid" ]]
+	[ ! -e hidden.safetensors ]
+	for what in first named same; do
+		python3 mix.py "$what" "$what.jwk"
+		run -0 "$CT" encrypt -q --keys "$what.jwk" plain.safetensors "$what.safetensors"
+		run -0 "$CT" verify --keys "$what.jwk" "$what.safetensors"
+	done
+}
+
+# A temporary file with plain weights or keys would stay after a timer, a limit or a service manager ended ct.
+@test "every signal that ends ct removes the temporary file first; an ignored one stays ignored" {
+	preload signalled <<-'EOF'
+		#include <signal.h>
+		#include <stdlib.h>
+		/* called when all is written and nothing has its final name */
+		int fsync(int fd)
+		{
+			(void)fd;
+			system("ls -A | grep -q '^[.]k.jwk.ct-' && touch seen");
+			return raise(atoi(getenv("SIG")));
+		}
+	EOF
+	ulimit -c 0
+	for sig in $(python3 -c '
+import signal as s
+others = s.SIGKILL, s.SIGSTOP, s.SIGTSTP, s.SIGTTIN, s.SIGTTOU, s.SIGCHLD, s.SIGCONT, s.SIGURG, s.SIGWINCH, s.SIGXFSZ
+print(*(int(n) for n in s.valid_signals() if n not in others and n not in (32, 33)))'); do
+		echo "signal $sig"
+		rm -f seen
+		export SIG=$sig
+		with signalled run -$((128 + sig)) "$CT" keygen -q -o k.jwk
+		[ -e seen ]
+		[ -z "$(ls -A | grep k.jwk)" ]
+	done
+	for sig in HUP PIPE ALRM USR1; do
+		SIG=$(kill -l "$sig")
+		with signalled run -0 sh -c 'trap "" "$2"; exec "$1" keygen -q --force -o k.jwk' sh "$CT" "$sig"
+		[ -s k.jwk ]
+	done
+}
+
+# A file that someone made meanwhile would be lost although nobody said --force.
+@test "an output that appears meanwhile stays, also where the file system cannot rename without replacing" {
+	preload odd <<-'EOF'
+		#include <errno.h>
+		#include <fcntl.h>
+		#include <stdio.h>
+		#include <stdlib.h>
+		#include <string.h>
+		#include <unistd.h>
+		static int fail(const char *name)
+		{
+			const char *appear = getenv("APPEAR");
+			if (appear && !strcmp(appear, name)) {
+				int fd = open("k.jwk", O_WRONLY | O_CREAT | O_EXCL, 0600);
+				if (write(fd, "theirs\n", 7) != 7)
+					abort();
+				close(fd);
+			}
+			return -1;
+		}
+		int renameat2(int a, const char *from, int b, const char *to, unsigned int flags)
+		{
+			(void)a, (void)b, (void)from, (void)to, (void)flags;
+			int ret = fail("renameat2");
+			errno = getenv("OLD_KERNEL") ? ENOSYS : EINVAL;
+			return ret;
+		}
+		int link(const char *from, const char *to)
+		{
+			if (!getenv("NO_LINKS"))
+				return linkat(AT_FDCWD, from, AT_FDCWD, to, 0);
+			int ret = fail("link");
+			errno = EPERM;
+			return ret;
+		}
+	EOF
+	for how in X=1 OLD_KERNEL=1 NO_LINKS=1; do
+		for appear in renameat2 link; do
+			[ "$appear" = link ] && [ "$how" != NO_LINKS=1 ] && continue
+			echo "$how $appear"
+			with odd run -3 env "$how" APPEAR=$appear "$CT" keygen -q -o k.jwk
+			[[ $output == "ct: k.jwk: EEXIST: "* ]]
+			[ "$(cat k.jwk)" = theirs ]
+			[ "$(ls -A | grep -c k.jwk)" = 1 ]
+			rm k.jwk
+		done
+		with odd run -0 env "$how" "$CT" keygen -q -o k.jwk
+		[ "$(stat -c '%a %h' k.jwk)" = "600 1" ]
+		[ "$(key_field k.jwk oct k)" != none ]
+		[ "$(ls -A | grep -c k.jwk)" = 1 ]
+		with odd run -0 env "$how" "$CT" keygen -q --force -o k.jwk
+		rm k.jwk
+	done
 }
 
 # A user would trust what the file says of itself, or miss what stays readable.
