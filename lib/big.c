@@ -4,7 +4,6 @@
 #include <linux/futex.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #include "source.h"
@@ -32,7 +31,7 @@ int big_init(struct big *b, enum aead_alg alg)
 	b->mac = aead_new(MAC_ALG);
 	b->stream = aead_stream_new(alg);
 	if (b->mac_key && b->open && b->mac && b->stream &&
-	    getrandom(b->mac_key->data, b->mac_key->len, 0) == (ssize_t)b->mac_key->len)
+	    sys3(SYS_getrandom, b->mac_key->data, b->mac_key->len, 0) == (long)b->mac_key->len) /* getrandom() is a cancellation point */
 		return 0;
 	big_release(b);
 	return -1;

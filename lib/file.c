@@ -339,7 +339,12 @@ static ssize_t read_whole(struct file *f, const struct chunk *c, int fd, uint8_t
 			stop = c->at + PIECE;
 		if (stop != tensor_end)
 			stop = c->at + (stop - c->at) / cs * cs;
-		right = load_run(f, a, *c, c->tensor, fd, dst, (size_t)(stop - c->at), err);
+		struct err why = { 0 };
+		right = load_run(f, a, *c, c->tensor, fd, dst, (size_t)(stop - c->at), &why);
+		if (right == 0 && why.code == ERR_SYSTEM && load_chunk(f, a, c, fd, dst, &why) == 0) /* a bad sector further on */
+			right = len;
+		if (right == 0 && err)
+			*err = why;
 	}
 	context_put(f, a);
 	count(f, right, cs ? (right + cs - 1) / cs : right > 0, t0);

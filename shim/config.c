@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,6 +62,21 @@ static bool stderr_is_ours(void)
 	return stderr_known && fstat(2, &st) == 0 && st.st_dev == stderr_dev && st.st_ino == stderr_ino;
 }
 
+/* A line to descriptor 2 must neither block the host nor end it by SIGPIPE. */
+static void write_stderr(const char *line, size_t len)
+{
+	struct pollfd p = { .fd = 2, .events = POLLOUT };
+	struct timespec now = { 0, 0 };
+	uint64_t set = 1ull << (SIGPIPE - 1), before = 0, pending = 0;
+	if (sys5(SYS_ppoll, &p, 1, &now, NULL, 0) != 1)
+		return;
+	sys2(SYS_rt_sigpending, &pending, sizeof pending);
+	sys4(SYS_rt_sigprocmask, SIG_BLOCK, &set, &before, sizeof set);
+	if (sys3(SYS_write, 2, line, len) == -EPIPE && !(pending & set))
+		sys4(SYS_rt_sigtimedwait, &set, NULL, &now, sizeof set);
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
+}
+
 static void write_line(const char *file, const char *line, size_t len)
 {
 	int saved = errno;
@@ -70,7 +87,7 @@ static void write_line(const char *file, const char *line, size_t len)
 			sys_close((int)fd);
 		}
 	} else if (stderr_is_ours()) {
-		sys3(SYS_write, 2, line, len);
+		write_stderr(line, len);
 	}
 	errno = saved;
 }

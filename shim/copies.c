@@ -110,14 +110,18 @@ ssize_t copies_splice(int in, off_t *in_at, int out, off_t *out_at, size_t len, 
 		return r < 0 ? -1 : real.splice(in, in_at, out, out_at, len, flags);
 	ssize_t n = -1;
 	struct pollfd p = { .fd = out, .events = POLLOUT };
+	struct timespec now = { 0, 0 };
+	long ready = 1;
 	if (flags & ~(unsigned int)(SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT))
-		errno = EINVAL;
+		ready = -EINVAL;
 	else if (out_at)
-		errno = ESPIPE;
-	else if ((flags & SPLICE_F_NONBLOCK) && poll(&p, 1, 0) == 0)
-		errno = EAGAIN;
-	else /* a page is what a pipe with room surely takes without blocking */
-		n = copy(v, in, in_at, out, NULL, (flags & SPLICE_F_NONBLOCK) && len > 4096 ? 4096 : len, true);
+		ready = -ESPIPE;
+	else
+		ready = sys5(SYS_ppoll, &p, 1, flags & SPLICE_F_NONBLOCK ? &now : NULL, NULL, 0);
+	if (ready > 0) /* a page is what a pipe with room surely takes without blocking; a short count is allowed */
+		n = copy(v, in, in_at, out, NULL, len < 4096 ? len : 4096, true);
+	else
+		errno = ready == 0 ? EAGAIN : (int)-ready;
 	views_put(v);
 	return n;
 }

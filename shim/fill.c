@@ -90,6 +90,8 @@ static long window(struct fill *f, char *staging, size_t from, size_t to)
 			from += (size_t)n;
 			continue;
 		}
+		if (err.code == ERR_SYSTEM && err.sys_errno != EIO) /* no memory, no descriptor: not the file's fault */
+			return -err.sys_errno;
 		reads_report(f->v, f->at + from, &err);
 		file_extent(f->v->file, f->at + from, &e);
 		size_t end = e.end - f->at < to ? (size_t)(e.end - f->at) : to;

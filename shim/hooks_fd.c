@@ -3,6 +3,7 @@
 #include <linux/close_range.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include "copies.h"
 #include "hooks.h"
 #include "real.h"
+#include "streams.h"
 #include "sys.h"
 #include "views.h"
 
@@ -17,9 +19,19 @@
 
 static int copied(int from, int to)
 {
-	if (to >= 0 && to != from && real_ready && !config.off)
-		views_copied(from, to);
+	if (to < 0 || to == from || !real_ready || config.off)
+		return to;
+	views_copied(from, to);
+	if (to == 0)
+		streams_stdin();
 	return to;
+}
+
+/* Before dup2() replaces `to`: what is known of it must not be believed for a moment longer. */
+static void forget(int from, int to)
+{
+	if (to >= 0 && to != from && real_ready && !config.off)
+		views_closed((unsigned int)to, (unsigned int)to);
 }
 
 HOOK int dup(int fd)
@@ -31,11 +43,13 @@ HOOK int dup2(int fd, int to)
 {
 	if (!real_ready)
 		return (int)real_answer(fd == to ? sys3(SYS_fcntl, fd, F_GETFD, 0) < 0 ? -EBADF : fd : sys3(SYS_dup3, fd, to, 0));
+	forget(fd, to);
 	return copied(fd, real.dup2(fd, to));
 }
 
 HOOK int dup3(int fd, int to, int flags)
 {
+	forget(fd, to);
 	return copied(fd, real_ready ? real.dup3(fd, to, flags) : (int)real_answer(sys3(SYS_dup3, fd, to, flags)));
 }
 
@@ -47,6 +61,8 @@ HOOK int fcntl(int fd, int op, ...)
 	va_start(ap, op);
 	void *arg = va_arg(ap, void *);
 	va_end(ap);
+	if (op == F_SETFL && real_ready && !config.off && views_hinted(fd)) /* a view is read through the page cache */
+		arg = (void *)((uintptr_t)arg & ~(uintptr_t)O_DIRECT); /* NOLINT(performance-no-int-to-ptr): flags passed as a word */
 	int r = real_ready ? real.fcntl(fd, op, arg) : (int)real_answer(sys3(SYS_fcntl, fd, op, arg));
 	return op == F_DUPFD || op == F_DUPFD_CLOEXEC ? copied(fd, r) : r;
 }

@@ -19,8 +19,11 @@ static int opened(int fd, const char *path, int flags)
 {
 	if (fd < 0 || !real_ready || config.off)
 		return fd;
-	if (views_opened(fd, path, flags) == 0)
+	if (views_opened(fd, path, flags) == 0) {
+		if (fd == 0)
+			streams_stdin();
 		return fd;
+	}
 	int why = errno;
 	views_closed((unsigned int)fd, (unsigned int)fd);
 	sys_close(fd);

@@ -48,6 +48,7 @@ static void fork_done(void)
 
 static void fork_child(void)
 {
+	views_start();
 	fork_done();
 	stats_start();
 }
@@ -58,6 +59,7 @@ __attribute__((constructor)) static void start(void)
 	config_read();
 	real_resolve();
 	if (!config.off) {
+		views_start();
 		heap_install();
 		pthread_atfork(fork_prepare, fork_done, fork_child);
 		stats_start();

@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -13,6 +15,9 @@
 #include "stats.h"
 #include "sys.h"
 
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8u
+#endif
 #ifndef MAP_32BIT
 #define MAP_32BIT 0 /* x86-64 only */
 #endif
@@ -34,18 +39,37 @@ static bool failed(long p)
 	return p < 0 && p > -4096;
 }
 
-/* Makes the memfd: filled, then sealed. 0 or -errno. */
+static long new_memfd(const char *name)
+{
+	long fd = sys2(SYS_memfd_create, name, MFD_CLOEXEC | MFD_NOEXEC_SEAL); /* vm.memfd_noexec=2 insists on it */
+	return fd == -EINVAL ? sys2(SYS_memfd_create, name, MFD_CLOEXEC) : fd; /* Linux < 6.3 does not know it */
+}
+
+/*
+ * Makes the memfd, filled. It is mapped through a descriptor that can only read, as a file's would be: a shared mapping of it cannot become
+ * writable. (Seals do the same, but before Linux 6.7 a write-sealed memfd cannot be mapped shared at all.) 0 or -errno.
+ */
 static long make(struct making *m, struct view *v, int fd, uint64_t at)
 {
-	long r = sys2(SYS_memfd_create, "ctshim", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	struct rlimit limit;
+	char proc[32];
+	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < m->len) { /* else ftruncate() raises SIGXFSZ in the host */
+		config_log(LOG_ERROR, "%s: ENOMEM: mapping %zu bytes needs a file size limit of as many (ulimit -f)", v->name, m->len);
+		return -ENOMEM;
+	}
+	long r = new_memfd("ctshim");
 	if (r < 0)
 		return r;
 	m->memfd = (int)r;
 	r = sys2(SYS_ftruncate, m->memfd, m->len);
 	if (r == 0 && m->len > 0)
 		r = fill_memfd(v, fd, at, m->len, m->memfd, &m->filled);
-	if (r == 0) /* a store through mprotect() on a shared mapping is refused, as on a file that was opened for reading */
-		r = sys3(SYS_fcntl, m->memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+	snprintf(proc, sizeof proc, "/proc/self/fd/%d", m->memfd);
+	long ro = r < 0 ? r : sys4(SYS_openat, AT_FDCWD, proc, O_RDONLY | O_CLOEXEC, 0);
+	if (ro >= 0) { /* without /proc the memfd itself will do */
+		sys_close(m->memfd);
+		m->memfd = (int)ro;
+	}
 	return r;
 }
 
@@ -65,7 +89,7 @@ static long place_all(const struct making *m, char *base, size_t len, int prot, 
 	long r = 0, empty = -1;
 	const struct fill_result *filled = &m->filled;
 	if (filled->count > 0) {
-		empty = sys2(SYS_memfd_create, "ctshim-damaged", MFD_CLOEXEC);
+		empty = new_memfd("ctshim-damaged");
 		r = empty < 0 ? empty : 0;
 	}
 	for (size_t i = 0; i < filled->count && r == 0; i++) {

@@ -1,7 +1,7 @@
 /*
  * maps: mmap of a view.
  *
- * A mapping is one of a sealed memfd that holds plaintext: to the application the same as a mapping of a file that nobody writes
+ * A mapping is one of a memfd that holds plaintext: to the application the same as a mapping of a file that nobody writes
  * (copy-on-write, MADV_DONTNEED, mremap, mprotect, fork, SIGBUS behind the end are the kernel's own). It is filled whole before mmap()
  * returns (fill.h). The unit of damage is the page: a page with a byte of a damaged chunk is an empty memfd's, so that touching it
  * is a true SIGBUS (EFAULT for the kernel's accesses); all other pages are right. Left out of core dumps.

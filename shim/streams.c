@@ -89,6 +89,15 @@ FILE *streams_opened(FILE *fp, const char *path, const char *mode)
 	int why = errno;
 	views_closed((unsigned int)fd, (unsigned int)fd);
 	fclose(fp);
+	if (own >= 0) { /* fd's number is free again: a program may expect the lowest one */
+		int low = fcntl(own, strchr(mode, 'e') ? F_DUPFD_CLOEXEC : F_DUPFD, fd);
+		if (low >= 0 && low < own) {
+			close(own);
+			own = low;
+		} else if (low >= 0) {
+			close(low);
+		}
+	}
 	fp = own < 0 ? NULL : stream(own, mode);
 	if (!fp && own >= 0) {
 		why = errno;
@@ -100,11 +109,16 @@ FILE *streams_opened(FILE *fp, const char *path, const char *mode)
 
 void streams_stdin(void)
 {
+	static FILE *own;
 	struct view *v = NULL;
-	if (views_get(0, &v) < 0 || !v)
+	int saved = errno;
+	if (!views_owned() || (own && stdin == own) || (stdin && fileno(stdin) != 0) || views_get(0, &v) < 0 || !v) {
+		errno = saved;
 		return;
+	}
 	views_put(v);
-	FILE *fp = stream(0, "r");
-	if (fp)
-		stdin = fp;
+	own = stream(0, "r");
+	if (own)
+		stdin = own;
+	errno = saved;
 }

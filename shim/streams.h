@@ -15,7 +15,10 @@ FILE *streams_opened(FILE *fp, const char *path, const char *mode);
 /* A stream on fd if it is a view, else NULL with errno 0; NULL with errno set: it can't be opened. */
 FILE *streams_fdopen(int fd, const char *mode);
 
-/* Where standard input is a view from the start (shell redirection): stdin becomes a stream that can read it. */
+/*
+ * Descriptor 0 is (or may be) a view: by a shell's redirection, by dup2() or by close() and open(). stdin then becomes a stream that can
+ * read it. What the old stdin had buffered is left to it.
+ */
 void streams_stdin(void);
 
 #endif

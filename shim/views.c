@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 #include <stdio.h>
@@ -12,9 +11,9 @@
 
 #include "agent_client.h"
 #include "config.h"
-#include "source.h"
+#include "content.h"
+#include "real.h"
 #include "sys.h"
-#include "text.h"
 
 /* ---- the table of descriptors ---- */
 
@@ -40,6 +39,31 @@ static struct lock lock = LOCK_INIT; /* over state changes and identities */
 static _Atomic uint64_t opens, agent_requests;
 static struct file_stats gone; /* what freed views had counted; under lock */
 
+/*
+ * A vfork child runs our hooks on its parent's memory: what it closes and opens must not change what the parent knows. A child of _Fork() or
+ * clone() has memory of its own but looks the same; there the table only forgets.
+ */
+static long owner; /* pid */
+
+static bool is_owner(void)
+{
+	return sys0(SYS_getpid) == owner;
+}
+
+/* Set in the thread that forks, from our prepare handler to our others: other libraries' handlers run between, and the locks are ours. */
+static __thread bool forking __attribute__((tls_model("initial-exec")));
+
+static lock_saved enter(void)
+{
+	return forking ? 0 : lock_acquire(&lock);
+}
+
+static void leave(lock_saved saved)
+{
+	if (!forking)
+		lock_release(&lock, saved);
+}
+
 static uint32_t slot(int fd)
 {
 	return fd >= 0 && fd < FD_MAX ? atomic_load_explicit(&slots[fd], memory_order_relaxed) : ANY;
@@ -55,10 +79,10 @@ static int64_t now(void)
 /* Only munmap and arithmetic: may run in a signal handler's close(). */
 static void expire(void)
 {
-	if (atomic_load(&idle_count) == 0)
+	if (atomic_load(&idle_count) == 0 || !is_owner())
 		return;
 	int64_t t = now();
-	lock_saved saved = lock_acquire(&lock);
+	lock_saved saved = enter();
 	for (int i = 0; i < views_high; i++) {
 		struct view *v = &views[i];
 		if (v->state != LIVE || v->users > 0 || v->expires > t)
@@ -71,13 +95,18 @@ static void expire(void)
 		file_forget(v->file);
 		atomic_fetch_sub(&idle_count, 1);
 	}
-	lock_release(&lock, saved);
+	leave(saved);
 }
 
 static void slot_set(int fd, uint32_t value)
 {
 	if (fd < 0 || fd >= FD_MAX)
 		return;
+	if (!is_owner()) {
+		if (KIND(slot(fd)) == PLAIN) /* a view's hint is checked each time and may stay */
+			atomic_store(&slots[fd], ANY);
+		return;
+	}
 	if (KIND(value) == VIEW && atomic_fetch_add(&views[value >> INDEX_SHIFT].users, 1) == 0)
 		atomic_fetch_sub(&idle_count, 1);
 	if (atomic_load(&slots_high) <= fd)
@@ -94,6 +123,11 @@ static void slot_set(int fd, uint32_t value)
 bool views_plain(int fd)
 {
 	return KIND(slot(fd)) == PLAIN;
+}
+
+bool views_hinted(int fd)
+{
+	return KIND(slot(fd)) == VIEW;
 }
 
 bool views_asked_write(int fd)
@@ -149,7 +183,7 @@ static struct view *find(const struct stat *id, const uint8_t *digest)
 	struct view *found = NULL;
 	if (views_high == 0)
 		return NULL;
-	lock_saved saved = lock_acquire(&lock);
+	lock_saved saved = enter();
 	for (int i = 0; i < views_high && !found; i++) {
 		struct view *v = &views[i];
 		if (v->state != LIVE)
@@ -163,7 +197,7 @@ static struct view *find(const struct stat *id, const uint8_t *digest)
 		if (is && pin(v))
 			found = v;
 	}
-	lock_release(&lock, saved);
+	leave(saved);
 	return found;
 }
 
@@ -172,7 +206,7 @@ static void sweep(void)
 {
 	for (int i = 0; i < views_high; i++) {
 		struct file *f = NULL;
-		lock_saved saved = lock_acquire(&lock);
+		lock_saved saved = enter();
 		if (views[i].state == GONE && views[i].pins == 0) {
 			struct file_stats s;
 			f = views[i].file;
@@ -183,7 +217,7 @@ static void sweep(void)
 			gone.ns_decrypting += s.ns_decrypting;
 			atomic_store(&views[i].state, FREE);
 		}
-		lock_release(&lock, saved);
+		leave(saved);
 		file_free(f);
 	}
 }
@@ -196,7 +230,7 @@ static struct view *insert(struct file *f, const struct stat *id, const uint8_t 
 		file_free(f);
 		return v;
 	}
-	lock_saved saved = lock_acquire(&lock);
+	lock_saved saved = enter();
 	for (int i = 0; i < VIEWS_MAX && !v; i++)
 		if (views[i].state == FREE)
 			v = &views[i];
@@ -216,7 +250,7 @@ static struct view *insert(struct file *f, const struct stat *id, const uint8_t 
 			views_high = (int)(v - views) + 1;
 		atomic_store(&v->state, LIVE);
 	}
-	lock_release(&lock, saved);
+	leave(saved);
 	if (!v)
 		file_free(f);
 	return v;
@@ -230,21 +264,6 @@ enum views_name views_name(const char *path)
 	return !dot || strcmp(dot, ".safetensors") == 0 ? VIEWS_LOOK_NOW : VIEWS_LOOK_LATER;
 }
 
-static void name_of(char *dst, size_t cap, int fd, const char *path)
-{
-	char proc[32], target[PATH_MAX];
-	if (path) {
-		text_escape(dst, cap, path, strlen(path));
-		return;
-	}
-	snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd);
-	long n = sys4(SYS_readlinkat, AT_FDCWD, proc, target, sizeof target);
-	if (n > 0)
-		text_escape(dst, cap, target, (size_t)n);
-	else
-		snprintf(dst, cap, "descriptor %d", fd);
-}
-
 static int refuse(const char *name, const struct err *err)
 {
 	config_log(LOG_ERROR, "%s: %s: %s", name, err_name(err), err->text);
@@ -254,9 +273,10 @@ static int refuse(const char *name, const struct err *err)
 
 /*
  * A view is read-only and buffered: O_DIRECT is taken off (reads of any alignment work then), and a descriptor that could write is
- * replaced by one that cannot, so that no door lets plaintext be written into the ciphertext: write() gives EBADF.
+ * replaced by one that cannot, so that no door lets plaintext be written into the ciphertext: write() gives EBADF. Only a new one is replaced:
+ * later it may have duplicates and locks.
  */
-static int settle(int fd, const char *name, bool *asked_write)
+static int settle(int fd, const char *name, bool opening, bool *asked_write)
 {
 	long flags = sys3(SYS_fcntl, fd, F_GETFL, 0);
 	*asked_write = flags >= 0 && (flags & O_ACCMODE) == O_RDWR;
@@ -267,55 +287,24 @@ static int settle(int fd, const char *name, bool *asked_write)
 	char proc[32];
 	snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd);
 	long keep = flags & (O_NONBLOCK | O_NOATIME), cloexec = sys3(SYS_fcntl, fd, F_GETFD, 0) & FD_CLOEXEC ? O_CLOEXEC : 0;
-	long ro = sys4(SYS_openat, AT_FDCWD, proc, O_RDONLY | O_CLOEXEC | keep, 0);
+	long ro = opening ? sys4(SYS_openat, AT_FDCWD, proc, O_RDONLY | O_CLOEXEC | keep, 0) : -EROFS;
 	if (ro >= 0) {
-		sys3(SYS_lseek, ro, sys3(SYS_lseek, fd, 0, SEEK_CUR), SEEK_SET);
 		sys3(SYS_dup3, ro, fd, cloexec);
 		sys_close((int)ro);
 		return 0;
 	}
-	config_log(LOG_ERROR, "%s: EROFS: encrypted files can only be read, and /proc is not there to make it so; open it read-only", name);
+	config_log(LOG_ERROR, "%s: EROFS: encrypted files can only be read, and this descriptor could write: open it read-only", name);
 	errno = EROFS;
 	return -1;
 }
 
-static int attach(int fd, struct view *v)
+static int attach(int fd, struct view *v, bool opening)
 {
 	bool asked_write;
-	if (settle(fd, v->name, &asked_write) < 0)
+	if (settle(fd, v->name, opening, &asked_write) < 0)
 		return -1;
 	slot_set(fd, VIEW | (asked_write ? ASKED_WRITE : 0) | (uint32_t)(v - views) << INDEX_SHIFT);
 	return 0;
-}
-
-/* The first bytes of fd; an O_DIRECT descriptor wants them aligned. Returns how many, 0 if it can't be read. */
-static size_t first_bytes(int fd, uint8_t first[16])
-{
-	long n = sys_pread(fd, first, 16, 0);
-	if (n == -EINVAL) {
-		_Alignas(4096) uint8_t page[4096];
-		n = sys_pread(fd, page, sizeof page, 0);
-		memcpy(first, page, 16);
-	}
-	return n > 16 ? 16 : n > 0 ? (size_t)n : 0;
-}
-
-static uint8_t *read_header(int fd, size_t len, struct err *err)
-{
-	uint8_t *raw = NULL;
-	long flags = sys3(SYS_fcntl, fd, F_GETFL, 0);
-	if (flags >= 0 && (flags & O_DIRECT)) /* only if it turns out to be ours does it stay off */
-		sys3(SYS_fcntl, fd, F_SETFL, flags & ~O_DIRECT);
-	raw = malloc(len);
-	if (!raw)
-		err_sys(err, ENOMEM, "reading the header");
-	else if (source_read(fd, raw, len, 0, err) < 0) {
-		free(raw);
-		raw = NULL;
-	}
-	if (flags >= 0 && (flags & O_DIRECT))
-		sys3(SYS_fcntl, fd, F_SETFL, flags);
-	return raw;
 }
 
 static const char *environment(const char *name)
@@ -386,56 +375,61 @@ static bool plain_refused(const char *path, const uint8_t *raw, size_t len, cons
 	return true;
 }
 
+/* The view of an encrypted file's content, known or new. As load(). */
+static int find_or_load(const struct stat *id, const struct content *c, const char *name, struct view **v, struct err *err)
+{
+	uint8_t digest[32];
+	/* At first use: programs without models don't pay for it. No configuration file of the machine's, no handler at exit, since other
+	 * threads may still read then. */
+	OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL);
+	SHA256(c->raw, c->len, digest);
+	*v = find(id, digest);
+	return *v ? 1 : load(id, c->raw, c->len, digest, name, v, err);
+}
+
 /*
- * Looks at the content of fd. 0 with *v (pinned) or NULL; -1 with errno. path may be NULL.
+ * Looks at the content of fd. 0 with *v (pinned) or NULL; -1 with errno. path: by which it is being opened just now; NULL: at a later use.
+ * An error in reading is never taken for "plain".
  */
 static int look(int fd, const struct stat *id, const char *path, struct view **v)
 {
 	struct err err = { 0 };
-	uint8_t first[16], digest[32];
-	uint64_t total = 0;
-	uint8_t *raw = NULL;
-	int ret = 0, found = 0;
+	struct content c = { .kind = CONTENT_PLAIN };
 	char name[sizeof views[0].name];
-	bool candidate = S_ISREG(id->st_mode) && id->st_size > HEADER_PREFIX; /* files of /proc have no size: none is read here */
-	*v = candidate ? find(id, NULL) : NULL;
-	if (!*v && candidate && header_look(first, first_bytes(fd, first), (uint64_t)id->st_size, &total) == HEADER_PERHAPS) {
-		name_of(name, sizeof name, fd, path);
-		raw = read_header(fd, (size_t)total, &err);
-		if (!raw) {
+	int ret = 0;
+	*v = find(id, NULL);
+	if (!*v && S_ISREG(id->st_mode) && content_look(fd, id, &c, &err) < 0) {
+		if (path) /* whoever reads it will be told */
+			return 0;
+		errno = err_errno(&err);
+		return -1;
+	}
+	if (c.smells) {
+		content_name(name, sizeof name, fd, path);
+		if (find_or_load(id, &c, name, v, &err) < 0) {
 			ret = refuse(name, &err);
 			goto out;
 		}
-		if (header_smells(raw, (size_t)total)) {
-			/* At first use: programs without models don't pay for it. No configuration file of the machine's, no handler at exit, since
-			 * other threads may still read then. */
-			OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL);
-			SHA256(raw, (size_t)total, digest);
-			*v = find(id, digest);
-			found = *v ? 1 : load(id, raw, (size_t)total, digest, name, v, &err);
-			if (found < 0) {
-				ret = refuse(name, &err);
-				goto out;
-			}
-		}
 	}
 	if (*v) {
-		ret = attach(fd, *v);
+		ret = attach(fd, *v, path != NULL);
 		if (ret < 0) {
 			views_put(*v);
 			*v = NULL;
 		}
 		goto out;
 	}
-	slot_set(fd, PLAIN);
-	if (candidate && plain_refused(path, raw, (size_t)total, id)) {
-		name_of(name, sizeof name, fd, path);
+	if (c.kind == CONTENT_UNSURE)
+		goto out;
+	if (S_ISREG(id->st_mode) && plain_refused(path, c.raw, c.len, id)) {
+		content_name(name, sizeof name, fd, path);
 		err_set(&err, ERR_PLAIN, "plain, and CTSHIM_REQUIRE=1 lets only encrypted model files be read; ct encrypt it");
 		ret = refuse(name, &err);
-		slot_set(fd, ANY);
+		goto out;
 	}
+	slot_set(fd, PLAIN);
 out:
-	free(raw);
+	content_release(&c);
 	return ret;
 }
 
@@ -446,12 +440,14 @@ int views_opened(int fd, const char *path, int flags)
 	int saved = errno;
 	expire();
 	bool reads = (flags & O_ACCMODE) != O_WRONLY && !(flags & (O_PATH | O_DIRECTORY)) && (flags & O_TMPFILE) != O_TMPFILE;
-	if (!reads || strncmp(path, "/sys/", 5) == 0) { /* to read an attribute of a device may do something */
+	bool device = strncmp(path, "/sys/", 5) == 0 && !strstr(path, "/../"); /* to read an attribute of one may do something */
+	if (!reads || device) {
 		slot_set(fd, PLAIN);
 		return 0;
 	}
 	slot_set(fd, ANY);
-	if (views_name(path) == VIEWS_LOOK_LATER || sys2(SYS_fstat, fd, &id) < 0)
+	bool now_or_never = (flags & O_ACCMODE) == O_RDWR; /* see settle() */
+	if ((views_name(path) == VIEWS_LOOK_LATER && !now_or_never) || sys2(SYS_fstat, fd, &id) < 0)
 		return 0;
 	if (look(fd, &id, path, &v) < 0)
 		return -1;
@@ -468,8 +464,13 @@ int views_get(int fd, struct view **v)
 	struct stat id;
 	uint32_t s = slot(fd);
 	*v = NULL;
-	if (KIND(s) == PLAIN || sys2(SYS_fstat, fd, &id) < 0) /* no descriptor: the kernel will say so itself */
+	if (KIND(s) == PLAIN)
 		return 0;
+	long r = sys2(SYS_fstat, fd, &id);
+	if (r == -EBADF) /* no descriptor: the kernel will say so itself */
+		return 0;
+	if (r < 0)
+		return (int)real_answer(r);
 	if (KIND(s) == VIEW) {
 		struct view *hint = &views[s >> INDEX_SHIFT];
 		if (pin(hint)) {
@@ -489,6 +490,16 @@ int views_get(int fd, struct view **v)
 
 /* ---- fork, statistics ---- */
 
+void views_start(void)
+{
+	owner = sys0(SYS_getpid);
+}
+
+bool views_owned(void)
+{
+	return is_owner();
+}
+
 static lock_saved fork_saved;
 
 void views_fork_prepare(void)
@@ -502,11 +513,13 @@ void views_fork_prepare(void)
 		}
 	}
 	fork_saved = saved;
+	forking = true;
 }
 
 void views_fork_done(void)
 {
 	lock_saved saved = fork_saved;
+	forking = false;
 	for (int i = 0; i < views_high; i++) {
 		if (views[i].state == LIVE) {
 			file_fork_done(views[i].file);
@@ -519,7 +532,7 @@ void views_fork_done(void)
 
 void views_stats(struct views_stats *s)
 {
-	lock_saved saved = lock_acquire(&lock);
+	lock_saved saved = enter();
 	*s = (struct views_stats){ opens, agent_requests, gone.bytes_decrypted, gone.chunks_decrypted, gone.ns_decrypting };
 	for (int i = 0; i < views_high; i++) {
 		if (views[i].state == FREE)
@@ -530,5 +543,5 @@ void views_stats(struct views_stats *s)
 		s->chunks_decrypted += f.chunks_decrypted;
 		s->ns_decrypting += f.ns_decrypting;
 	}
-	lock_release(&lock, saved);
+	leave(saved);
 }

@@ -54,14 +54,19 @@ int views_opened(int fd, const char *path, int flags);
 int views_get(int fd, struct view **v);
 void views_put(struct view *v);
 
-/* What is known without a system call: fd was looked at and is the kernel's own. */
+/* What is known without a system call: fd was looked at and is the kernel's own; it was a view when last looked at. */
 bool views_plain(int fd);
+bool views_hinted(int fd);
 
 void views_copied(int from, int to); /* dup */
 void views_closed(unsigned int first, unsigned int last);
 
 /* The descriptor was asked for with O_RDWR (it is read-only now: writes must not mix plaintext into ciphertext). */
 bool views_asked_write(int fd);
+
+/* At the start and in a fork child: this process is whom the table belongs to. Else (vfork child) nothing is remembered. */
+void views_start(void);
+bool views_owned(void);
 
 void views_fork_prepare(void);
 void views_fork_done(void);
