@@ -205,3 +205,109 @@ os.execv("/bin/sh", ["sh", "-c", "exit 0"])' "$M"
 	echo "$output"
 	[[ $output == *"right or an error" ]]
 }
+
+# subprocess.run() forks by vfork: the child's dup2() over descriptor 0 made the parent forget that it reads a view.
+@test "what a vfork child does to its descriptors is not remembered in the parent" {
+	run -0 shimmed "$PYTHON" -c '
+import os, subprocess, sys
+view = open(sys.argv[1], "rb").read()
+assert os.read(0, 1000) == view[:1000]
+for _ in range(3):
+    subprocess.run(["/bin/true"], stdin=subprocess.DEVNULL, close_fds=True, check=True)
+    assert os.pread(0, 5000, 3000000) == view[3000000:3005000]
+assert os.read(0, 1000) == view[1000:2000]
+print("right")' "$VIEW" <"$M"
+	[ "$output" = right ]
+}
+
+# The classic idioms for redirecting one's own input; glibc reads it past every hook.
+@test "stdin is a view after dup2(), and after close() and open()" {
+	run -0 shimmed "$PYTHON" -c '
+import ctypes, os, sys
+libc, view = ctypes.CDLL(None), open(sys.argv[2], "rb").read()
+buf = ctypes.create_string_buffer(5000)
+def read_stdin():
+    stdin = ctypes.c_void_p.in_dll(libc, "stdin")
+    n = libc.fread(buf, 1, 5000, stdin)
+    return buf.raw[:n]
+fd = os.open(sys.argv[1], os.O_RDONLY)
+os.dup2(fd, 0)
+assert read_stdin() == view[:5000]
+os.close(0)
+os.close(fd)
+assert os.open(sys.argv[1], os.O_RDONLY) == 0
+libc.rewind(ctypes.c_void_p.in_dll(libc, "stdin"))
+assert read_stdin() == view[:5000]
+print("right")' "$M" "$VIEW" </dev/null
+	[ "$output" = right ]
+}
+
+# A download that is read while it is written: "plain" must not be remembered of a file that was too short to tell.
+@test "a file that was opened while it was being written is served when it is whole" {
+	run -0 shimmed "$PYTHON" - "$M" "$VIEW" "$BATS_TEST_TMPDIR/blob" <<-'EOF'
+		import os, sys
+		os.environ.pop("LD_PRELOAD")
+		view = open(sys.argv[2], "rb").read()
+		for part in (0, 5, 20, 2000):
+		    os.system(f"head -c {part} {sys.argv[1]} >{sys.argv[3]}")
+		    fd = os.open(sys.argv[3], os.O_RDONLY)
+		    os.read(fd, 10)
+		    os.system(f"cat {sys.argv[1]} >{sys.argv[3]}")
+		    assert os.pread(fd, len(view), 0) == view, part
+		print("right")
+	EOF
+	[ "$output" = right ]
+}
+
+# A frame of some pages is the end of a thread that has only four.
+@test "the smallest stack that a thread can have is enough for plain files" {
+	echo short >"$BATS_TEST_TMPDIR/short"
+	head -c 100000 /dev/zero >"$BATS_TEST_TMPDIR/zeros"
+	run -0 shimmed "$PROBES/tight" "$BATS_TEST_TMPDIR/short" "$BATS_TEST_TMPDIR/zeros" /proc/self/maps
+	[ "$output" -gt 100006 ]
+}
+
+# file → pipe → socket in one thread waits for ever if splice() writes more than the pipe takes.
+@test "splice() to a pipe does not block once the pipe is full" {
+	run -0 shimmed timeout 20 "$PYTHON" - "$M" "$VIEW" <<-'EOF'
+		import os, sys
+		view, got = open(sys.argv[2], "rb").read(), b""
+		fd = os.open(sys.argv[1], os.O_RDONLY)
+		r, w = os.pipe()
+		while len(got) < len(view):
+		    n = os.splice(fd, w, 1 << 20)
+		    assert 0 < n <= 65536
+		    while n:
+		        b = os.read(r, n)
+		        got += b
+		        n -= len(b)
+		assert got == view
+		print("right")
+	EOF
+	[ "$output" = right ]
+}
+
+# A line of ours must not end a program whose log reader is gone, nor a limit on files one that only maps.
+@test "a closed stderr pipe and a file size limit are survived" {
+	run -0 shimmed "$PYTHON" - "$M" <<-'EOF'
+		import errno, mmap, os, resource, signal, sys
+		signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+		resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+		fd = os.open(sys.argv[1], os.O_RDONLY)
+		try:
+		    mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
+		    sys.exit("mapped")
+		except OSError as e:
+		    assert e.errno == errno.ENOMEM, e
+		print("survived")
+	EOF
+	[[ $output == *survived ]]
+	run -0 bash -c 'exec 2> >(exec true); sleep 0.5; CT_AGENT_SOCK=/nonexistent/s LD_PRELOAD=$PRELOAD exec "$PYTHON" -c "
+import signal, sys
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+try:
+    open(sys.argv[1])
+except OSError as e:
+    print(e.errno)" "$M"'
+	[ "$output" = 126 ]
+}
