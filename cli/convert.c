@@ -16,11 +16,13 @@
 #include "text.h"
 
 #define DEPTH_MAX 64      /* nested folders: also what ends a loop of links */
+#define LINKS_MAX 40      /* on the way of one link: the kernel's own limit */
 #define COPY_STEP 1048576u
 
 struct walk {
 	const struct convert *c;
-	char root[PATH_MAX]; /* IN, resolved */
+	const char *in;      /* as the user named it: what all paths of the walk begin with */
+	char root[PATH_MAX]; /* the same, resolved */
 	struct err *err;
 	char failed[PATH_MAX]; /* which file *err is about */
 	size_t models, copied;
@@ -109,7 +111,7 @@ static int copy_file(const struct convert *c, const char *in, const char *out, s
 		err_sys(err, errno, "cannot be looked at");
 		goto out;
 	}
-	if (out_open(&o, out, st.st_mode & 07777, c->force, &st, err) < 0)
+	if (out_open(&o, out, st.st_mode & 0777, c->force, &st, err) < 0)
 		goto out;
 	ret = copy_bytes(fd, o.fd, err);
 	if (ret == 0) {
@@ -141,18 +143,79 @@ static bool is_inside(const char *path, const char *root)
 	return strncmp(path, root, n) == 0 && (path[n] == '/' || path[n] == '\0' || strcmp(root, "/") == 0);
 }
 
+/*
+ * Does the link whose way from the root is `link` lead, without ever leaving the root, to where the kernel says? The way is gone
+ * as it will be gone in the output, where a link that was followed is a folder of its own. No for whatever is too long.
+ */
+static bool stays_inside(const struct walk *w, const char *link)
+{
+	char at[PATH_MAX], todo[PATH_MAX], full[PATH_MAX], target[PATH_MAX];
+	struct stat st, ours, kernels;
+	int links = 0;
+
+	if (snprintf(todo, sizeof todo, "%s", link) >= (int)sizeof todo || snprintf(full, sizeof full, "%s/%s", w->in, link) >= (int)sizeof full)
+		return false;
+	if (stat(full, &kernels) < 0)
+		return false;
+	/* The folders above the link are folders in the output, even those that are links here. */
+	char *name = strrchr(todo, '/');
+	size_t len = name ? (size_t)(name - todo) : 0;
+	memcpy(at, todo, len);
+	at[len] = '\0';
+	if (name)
+		memmove(todo, name + 1, strlen(name + 1) + 1);
+
+	while (todo[0]) {
+		size_t n = strcspn(todo, "/"), skip = n + strspn(todo + n, "/"), before = len;
+		bool up = n == 2 && memcmp(todo, "..", 2) == 0, stay = n == 0 || (n == 1 && todo[0] == '.');
+		if (up) {
+			if (len == 0)
+				return false;
+			char *slash = strrchr(at, '/');
+			len = slash ? (size_t)(slash - at) : 0;
+		} else if (!stay) {
+			if (len + 1 + n >= sizeof at)
+				return false;
+			if (len > 0)
+				at[len++] = '/';
+			memcpy(at + len, todo, n);
+			len += n;
+		}
+		at[len] = '\0';
+		memmove(todo, todo + skip, strlen(todo + skip) + 1);
+		if (up || stay)
+			continue;
+		if (snprintf(full, sizeof full, "%s/%s", w->in, at) >= (int)sizeof full || lstat(full, &st) < 0)
+			return false;
+		if (!S_ISLNK(st.st_mode))
+			continue;
+		ssize_t got = readlink(full, target, sizeof target - 1);
+		size_t rest = strlen(todo);
+		if (got <= 0 || target[0] == '/' || ++links > LINKS_MAX || (size_t)got + 1 + rest >= sizeof todo)
+			return false;
+		memmove(todo + got + 1, todo, rest + 1);
+		memcpy(todo, target, (size_t)got);
+		todo[got] = '/';
+		len = before;
+		at[len] = '\0';
+	}
+	return snprintf(full, sizeof full, "%s/%s", w->in, at) < (int)sizeof full && stat(full, &ours) == 0 &&
+	       ours.st_dev == kernels.st_dev && ours.st_ino == kernels.st_ino;
+}
+
 /* 1: the link was kept as a link, 0: it is to be followed, -1: failure. */
 static int keep_link(struct walk *w, const char *in, const char *out)
 {
-	char target[PATH_MAX], real[PATH_MAX];
+	char target[PATH_MAX];
+	struct stat st;
 	ssize_t n = readlink(in, target, sizeof target - 1);
 
 	if (n < 0)
 		return err_sys(w->err, errno, "its link cannot be read");
 	target[n] = '\0';
-	if (!realpath(in, real))
+	if (stat(in, &st) < 0)
 		return err_sys(w->err, errno, "is a link that leads nowhere: mend or remove it");
-	if (target[0] == '/' || !is_inside(real, w->root))
+	if (!stays_inside(w, in + strlen(w->in) + 1))
 		return 0;
 	if (w->c->force && unlink(out) < 0 && errno != ENOENT)
 		return err_sys(w->err, errno, "its copy cannot be replaced");
@@ -168,8 +231,14 @@ static int walk_file(struct walk *w, const char *in, const char *out)
 
 	if (model_kind(in, &kind, w->err) < 0)
 		return -1;
+	if (kind == MODEL_BROKEN && w->c->encrypting) {
+		char text[sizeof w->err->text];
+		memcpy(text, w->err->text, sizeof text);
+		snprintf(w->err->text, sizeof w->err->text, "looks like a model but cannot be read: %.400s; repair or move it away", text);
+		return -1;
+	}
 	/* A model hides under other names as well (blobs of a hub cache, backups): it must not be copied in the clear. */
-	model = model || kind != MODEL_NONE;
+	model = model || kind == MODEL_PLAIN || kind == MODEL_ENCRYPTED;
 	if (!w->c->encrypting && kind == MODEL_PLAIN)
 		model = false;
 	if (!model) {
@@ -213,10 +282,29 @@ static int not_dots(const struct dirent *d)
 	return strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0;
 }
 
+/* *made: it was not there. A link in the output would lead what is written below it elsewhere; OUT itself may be one. */
+static int make_folder(const char *out, bool outermost, bool *made, struct err *err)
+{
+	struct stat st;
+
+	*made = mkdir(out, 0700) == 0;
+	if (*made)
+		return 0;
+	if (errno != EEXIST)
+		return err_sys(err, errno, "cannot be made");
+	if ((outermost ? stat(out, &st) : lstat(out, &st)) < 0)
+		return err_sys(err, errno, "cannot be used");
+	if (!S_ISDIR(st.st_mode))
+		return cli_err(err, ENOTDIR, "is in the way of a folder: it is %s; move it away",
+		               S_ISLNK(st.st_mode) ? "a link, which is not followed" : "not a folder");
+	return 0;
+}
+
 static int walk_folder(struct walk *w, const char *in, const char *out, int depth)
 {
 	struct dirent **names = NULL;
 	struct stat st;
+	bool made;
 	int n, ret = -1;
 
 	if (depth > DEPTH_MAX) {
@@ -229,8 +317,7 @@ static int walk_folder(struct walk *w, const char *in, const char *out, int dept
 		fail_at(w, in);
 		goto out;
 	}
-	if (mkdir(out, 0700) < 0 && errno != EEXIST) {
-		err_sys(w->err, errno, "cannot be made");
+	if (make_folder(out, depth == 0, &made, w->err) < 0) {
 		fail_at(w, out);
 		goto out;
 	}
@@ -246,7 +333,7 @@ static int walk_folder(struct walk *w, const char *in, const char *out, int dept
 			goto out;
 	}
 	const struct timespec times[2] = { st.st_atim, st.st_mtim };
-	if (chmod(out, st.st_mode & 07777) < 0 || utimensat(AT_FDCWD, out, times, 0) < 0) {
+	if (made && (chmod(out, st.st_mode & 0777) < 0 || utimensat(AT_FDCWD, out, times, 0) < 0)) {
 		err_sys(w->err, errno, "cannot take the mode and time of the original");
 		fail_at(w, out);
 		goto out;
@@ -308,7 +395,7 @@ static int check_target_folder(const struct convert *c, const char *root, const 
 static int convert_folder(const struct convert *c, const char *in, const char *out)
 {
 	struct err err = { 0 };
-	struct walk w = { .c = c, .err = &err };
+	struct walk w = { .c = c, .in = in, .err = &err };
 
 	if (!realpath(in, w.root)) {
 		err_sys(&err, errno, "cannot be opened");

@@ -2,8 +2,9 @@
  * convert: what ct encrypt and ct decrypt share: one file to one file, or a folder with everything in it.
  *
  * A folder keeps its shape: models (found by content, and by the suffix .safetensors) go through the command's own function, all
- * else is copied byte for byte with mode and time. Symbolic links that are relative and stay inside are kept as links,
- * others are followed.
+ * else is copied byte for byte with mode (without set-uid, set-gid and sticky bits) and time. What begins as a model and does not
+ * parse ends an encrypting run: it is never copied in the clear. A relative link whose way stays inside the folder all along
+ * is kept as a link, others are followed. Folders that were there before keep their mode and time, and none is entered through a link.
  */
 #ifndef CT_CONVERT_H
 #define CT_CONVERT_H

@@ -145,22 +145,38 @@ void model_close(struct model *m)
 	*m = (struct model){ .fd = -1 };
 }
 
+static int kind_of(struct model *m, enum model_kind *kind, struct err *err)
+{
+	uint8_t first[HEADER_PREFIX + 1];
+	uint64_t total;
+
+	if (fstat(m->fd, &m->st) < 0)
+		return err_sys(err, errno, "cannot be looked at");
+	uint64_t size = (uint64_t)m->st.st_size;
+	size_t len = size < sizeof first ? (size_t)size : sizeof first;
+	if (read_at(m->fd, first, len, 0, err) < 0)
+		return -1;
+	if (header_look(first, len, size, &total) == HEADER_NOT)
+		return 0;
+	*kind = MODEL_BROKEN;
+	if (read_header(m, err) < 0 || header_parse(&m->plain, m->raw, m->raw_len, size, err) < 0)
+		return -1;
+	int encrypted = crypto_info_present(&m->plain, err);
+	*kind = encrypted == 0 ? MODEL_PLAIN : MODEL_ENCRYPTED;
+	return encrypted < 0 ? -1 : 0;
+}
+
 int model_kind(const char *path, enum model_kind *kind, struct err *err)
 {
-	struct model m = { .fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY) };
-	uint8_t first[32];
-	uint64_t total;
-	int ret = 0;
+	struct model m = { .fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK) };
 
 	*kind = MODEL_NONE;
 	if (m.fd < 0)
 		return err_sys(err, errno, "cannot be opened");
-	ssize_t n = fstat(m.fd, &m.st) < 0 ? -1 : pread(m.fd, first, sizeof first, 0);
-	if (n < 0)
-		ret = err_sys(err, errno, "cannot be read");
-	else if (header_look(first, (size_t)n, (uint64_t)m.st.st_size, &total) == HEADER_PERHAPS && read_header(&m, NULL) == 0 &&
-	         header_parse(&m.plain, m.raw, m.raw_len, (uint64_t)m.st.st_size, NULL) == 0)
-		*kind = crypto_info_present(&m.plain, NULL) == 0 ? MODEL_PLAIN : MODEL_ENCRYPTED;
+	int ret = kind_of(&m, kind, err);
+	/* Nothing that a system call or the lack of memory kept from being looked at may pass for something else. */
+	if (ret < 0 && *kind != MODEL_NONE && err->code != ERR_SYSTEM)
+		ret = 0;
 	model_close(&m);
 	return ret;
 }

@@ -32,9 +32,14 @@ int model_unlock(struct model *m, const struct jwk_set *set, struct err *err);
 void model_close(struct model *m);
 
 /* What a file's content says: used where the name does not tell. */
-enum model_kind { MODEL_NONE, MODEL_PLAIN, MODEL_ENCRYPTED };
+enum model_kind {
+	MODEL_NONE,   /* does not begin as a model does */
+	MODEL_BROKEN, /* begins as one, but does not parse: it may hold weights all the same */
+	MODEL_PLAIN,
+	MODEL_ENCRYPTED, /* or has crypto keys that do not parse */
+};
 
-/* Never fails for a file that can be read: what does not parse is no model. -1: it cannot be read. */
+/* -1: it cannot be read, or there is no memory for its header. 0: *kind; for MODEL_BROKEN *err (not NULL) says why. */
 int model_kind(const char *path, enum model_kind *kind, struct err *err);
 
 #endif

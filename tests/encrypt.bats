@@ -368,3 +368,144 @@ make_folder() {
 	run -3 "$CT" encrypt --keys keys.jwk in looped
 	[[ $output == *ELOOP* ]]
 }
+
+# Weights that a reader more lenient than ours can still load would be given away in the clear, because we could not parse them.
+@test "a folder: what begins as a model and does not parse is never copied in the clear" {
+	make_folder
+	python3 - <<-'PY'
+		import json, os, struct
+		t = '"t":{"dtype":"U8","shape":[16],"data_offsets":[0,16]}'
+		def model(name, head):
+		    os.makedirs(name)
+		    open(f"{name}/blob", "wb").write(struct.pack("<Q", len(head)) + head.encode() + b"WEIGHTS-IN-CLEAR")
+		model("twice", '{"__metadata__":{"a":"1","a":"2"},' + t + "}")
+		model("nojson", '{"__metadata__":{"a":1.},' + t + "}")
+		model("short", "{" + t.replace("16", "17") + "}")
+	PY
+	for f in twice nojson short; do
+		cp in/blob "$f/z"
+		run -3 "$CT" encrypt --keys keys.jwk "$f" "$f.out"
+		[[ $output == "ct: $f/blob: EBADMSG: looks like a model but cannot be read: "*"; repair or move it away" ]]
+		[ ! -e "$f.out/blob" ]
+		# What ct decrypt was given may be given away as it is.
+		"$CT" encrypt -q --keys keys.jwk "$f/z" "$f/e"
+		run -0 "$CT" decrypt --keys keys.jwk "$f" "$f.back"
+		cmp "$f/blob" "$f.back/blob"
+	done
+	# Other files, binary ones too, are no one's business.
+	printf '\x02\x00\x00\x00\x00\x00\x00\x00[]more' >in/binary
+	head -c 3000 /dev/urandom >in/random && printf '\xff' | dd of=in/random bs=1 seek=7 conv=notrunc status=none
+	printf '{"__metadata__":{"a":"1","a":"2"}}' >in/text.json
+	run -0 "$CT" encrypt --keys keys.jwk in out
+	for f in binary random text.json empty; do
+		cmp "in/$f" "out/$f"
+	done
+}
+
+# The same where memory does not suffice: a model would be "no model" on a small machine.
+# Not with a sanitizer: it needs the address space.
+# bats test_tags=plain-build
+@test "a folder: a header for which there is no memory ends the run" {
+	mkdir in
+	python3 - <<-'PY'
+		import struct
+		head = b'{"t":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}'.ljust(90000000)
+		open("in/blob", "wb").write(struct.pack("<Q", len(head)) + head + b"abcd")
+	PY
+	plain_model in/z
+	(
+		ulimit -v 80000
+		run -3 "$CT" encrypt --keys keys.jwk in out
+		[[ $output == "ct: in/blob: ENOMEM: "* ]]
+		run -3 "$CT" decrypt --keys keys.jwk in back
+		[[ $output == "ct: in/blob: ENOMEM: "* ]]
+	)
+	[ ! -e out/blob ]
+	[ ! -e back/blob ]
+}
+
+# A copy of a set-uid program belongs to whoever made the copy, and would lend his rights to all.
+@test "a folder: modes are copied without set-uid, set-gid and sticky bits" {
+	make_folder
+	echo tool >in/tool
+	chmod 6755 in/tool
+	chmod 3750 in/sub
+	chmod 6644 in/blob
+	run -0 "$CT" encrypt --keys keys.jwk in out
+	[ "$(cd out && stat -c '%n %a' tool sub blob)" = $'tool 755\nsub 750\nblob 644' ]
+}
+
+# A link kept in OUT would lead out of it, and back to the plain model: the encrypted copy is never read, or given away without.
+@test "a folder: only links whose way stays inside are kept" {
+	make_folder
+	mkdir -p in/a/b outside
+	plain_model outside/o.safetensors 500
+	ln -s ../in/blob in/back.safetensors              # out of IN by its name, and back
+	ln -s a/../../in/sub in/folder                    # the same, to a folder
+	ln -s back.safetensors in/chain.safetensors       # inside, through one that is not
+	ln -s "$PWD/in/sub" in/a/abs                      # absolute: a copy
+	ln -s abs/model.safetensors in/a/through          # inside, through an absolute one
+	ln -s ../../blob in/a/b/up                        # up, but not out
+	ln -s . in/a/self
+	ln -s a/self/b/up in/chain2                       # through links that are kept
+	ln -s ../a/b/up in/sub/across                     # from a/abs this is another place's link
+	echo right >in/x && echo wrong >in/a/x
+	ln -s ../x in/sub/x                               # from a/abs this would be a/x
+	ln -s "$PWD/outside" in/out-folder
+	ln -s ../in/blob outside/l                        # in OUT this would be OUT/in/blob
+	run -0 "$CT" encrypt --keys keys.jwk in out
+	for f in back.safetensors folder/model.safetensors chain.safetensors a/through a/abs/model.safetensors out-folder/l; do
+		run -0 "$CT" inspect --json "out/$f"
+		[[ $output == *'"encrypted":true'* ]]
+	done
+	for f in back.safetensors folder chain.safetensors a/abs a/through out-folder/l; do
+		[ ! -L "out/$f" ]
+	done
+	for f in inside a/b/up a/self chain2 sub/across; do
+		[ "$(readlink "out/$f")" = "$(readlink "in/$f")" ]
+	done
+	for f in a/abs/x folder/x sub/x; do
+		[ "$(cat "out/$f")" = right ]
+	done
+	[ ! -L out/a/abs/across ] # ../a/b/up leads nowhere from there
+	# Nothing in OUT leads out of it, wherever OUT is moved.
+	mkdir away && mv out away/ && mv in gone
+	run -0 find away/out -type l -exec realpath -e {} +
+	[ "${#lines[@]}" = 8 ] # with sub/x and two in folder
+	for f in "${lines[@]}"; do
+		[[ $f == "$PWD"/away/out/* ]]
+	done
+}
+
+# With --force, a link that someone left in OUT would have files elsewhere replaced.
+@test "a folder: --force goes through no link in OUT and leaves folders that were there as they were" {
+	make_folder
+	mkdir -p out/sub elsewhere
+	echo mine >elsewhere/model.safetensors
+	rmdir out/sub
+	for target in ../elsewhere "$PWD/elsewhere" nowhere; do
+		ln -sfn "$target" out/sub
+		run -3 "$CT" encrypt --force --keys keys.jwk in out
+		[[ $output == *"ct: out/sub: ENOTDIR: "*link*"move it away" ]]
+		[ "$(cat elsewhere/*)" = mine ]
+	done
+	rm out/sub && echo file >out/sub
+	run -3 "$CT" encrypt --force --keys keys.jwk in out
+	[[ $output == *"ct: out/sub: ENOTDIR: "* ]]
+	rm out/sub && mkdir out/sub
+	# A link in a file's place is replaced, not written through.
+	ln -sf ../elsewhere/model.safetensors out/blob
+	chmod 711 out && chmod 700 out/sub
+	chmod 755 in in/sub
+	touch -d '2020-01-02 03:04:05' in in/sub
+	run -0 "$CT" encrypt --force --keys keys.jwk in out
+	[ "$(cat elsewhere/*)" = mine ]
+	[ ! -L out/blob ]
+	[ "$(stat -c %a out out/sub)" = $'711\n700' ]
+	[ "$(stat -c %Y out)" != "$(stat -c %Y in)" ]
+	# Folders that this run makes take mode and time; OUT itself may be a link, as the user named it.
+	mkdir real && chmod 711 real && ln -s real link
+	run -0 "$CT" encrypt --keys keys.jwk in link
+	[ "$(stat -c %a real)" = 711 ]
+	[ "$(stat -c '%a %Y' real/sub)" = "$(stat -c '%a %Y' in/sub)" ]
+}
