@@ -5,6 +5,7 @@
 #include "convert.h"
 #include "jwk.h"
 #include "model.h"
+#include "out.h"
 
 static const char HELP[] =
 	"usage: ct decrypt [--keys FILE] [OPTIONS] IN OUT\n"
@@ -77,6 +78,7 @@ int cmd_decrypt(int argc, char **argv)
 		return cli_usage("needs an input and an output");
 	if (keys && jwk_set_read(&set, keys, &err) < 0)
 		return cli_failed(keys, &err);
+	out_keep_path(keys);
 	struct decrypt d = { .set = keys ? &set : NULL, .jobs = (unsigned int)jobs };
 	struct convert c = { .model = decrypt_model, .force = force, .arg = &d };
 	status = convert_run(&c, argv[optind], argv[optind + 1]);

@@ -187,15 +187,6 @@ static int choose_keys(const struct jwk_set *set, const struct options *o, struc
 	return 0;
 }
 
-/* Replaced by the output, the key that it needs would be gone. */
-static void keep_file(const char *path)
-{
-	struct stat st;
-
-	if (path && stat(path, &st) == 0)
-		out_keep(&st);
-}
-
 static int encrypt_model(const struct convert *self, const char *path, struct out *out, struct writer_progress *pr, struct err *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY), ret = -1;
@@ -237,8 +228,8 @@ int cmd_encrypt(int argc, char **argv)
 	} else {
 		if (o.policy)
 			p.local = policy;
-		keep_file(o.keys);
-		keep_file(o.policy);
+		out_keep_path(o.keys); /* replaced by the output, the key that it needs would be gone */
+		out_keep_path(o.policy);
 		struct convert c = { .model = encrypt_model, .encrypting = true, .force = o.force, .arg = &p };
 		status = convert_run(&c, argv[optind], argv[optind + 1]);
 	}

@@ -76,6 +76,14 @@ void out_keep(const struct stat *st)
 		kept[kept_count++] = *st;
 }
 
+void out_keep_path(const char *path)
+{
+	struct stat st;
+
+	if (path && stat(path, &st) == 0)
+		out_keep(&st);
+}
+
 /* The folder that path lies in, and the name in it. */
 static bool split(const char *path, char folder[PATH_MAX], const char **name)
 {

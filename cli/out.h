@@ -26,6 +26,7 @@ struct out {
 
 /* From now on out_open() refuses to replace this file (EINVAL), by whatever name. At most OUT_KEEP_MAX. */
 void out_keep(const struct stat *st);
+void out_keep_path(const char *path); /* the same for the file there, if any; NULL is allowed */
 
 /* Whether two paths name one file, or would if it existed. */
 bool out_same(const char *a, const char *b);

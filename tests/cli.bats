@@ -210,6 +210,9 @@ such" >err.json 2>err && return 1
 	run -3 "$CT" encrypt --keys soft --force plain.safetensors k.jwk
 	run -3 "$CT" encrypt --keys k.jwk --policy p.rego --force plain.safetensors ./p.rego
 	[[ $output == *"in use by this very command"* ]]
+	run -0 "$CT" encrypt -q --keys k.jwk plain.safetensors e.safetensors
+	run -3 "$CT" decrypt --keys k.jwk --force e.safetensors soft
+	[[ $output == *"in use by this very command"* ]]
 	run -3 "$CT" encrypt --keys d/k.jwk --force in d
 	[[ $output == *"in use by this very command"* ]]
 	[ "$(sha256sum k.jwk p.rego d/k.jwk)" = "$sums" ]
