@@ -48,7 +48,7 @@ static int convert_model(const struct convert *c, const char *in, const char *ou
 	if (out_open(&o, out, mode | 0600, c->force, &before, err) < 0) {
 		char text[sizeof err->text];
 		memcpy(text, err->text, sizeof text);
-		snprintf(err->text, sizeof err->text, "the output %s %s", TEXT(out, strlen(out)), text);
+		snprintf(err->text, sizeof err->text, "the output %.200s %.240s", TEXT(out, strlen(out)), text);
 		return -1;
 	}
 	progress_start(&bar, in);
