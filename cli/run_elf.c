@@ -159,7 +159,7 @@ static int check_by_name(const char *name, int depth, struct err *err)
 	/* Say what it is about: not the script that the user called, but what that is run by. */
 	char text[sizeof err->text];
 	memcpy(text, err->text, sizeof text);
-	snprintf(err->text, sizeof err->text, "is run by %s, which %s", TEXT(path, strlen(path)), text);
+	snprintf(err->text, sizeof err->text, "is run by %.200s, which %.240s", TEXT(path, strlen(path)), text);
 	return -1;
 }
 
