@@ -108,14 +108,16 @@ static struct big_chunk *find(struct big *b, const struct big_ref *r, struct big
 	for (; *at; at = &(*at)->next)
 		if ((*at)->tensor == r->tensor && (*at)->chunk == r->chunk)
 			return *at;
-	*at = *spare;
+	struct big_chunk *c = *spare;
 	*spare = NULL;
-	if (*at) {
-		(*at)->tensor = r->tensor;
-		(*at)->chunk = r->chunk;
-		(*at)->pieces = pieces_of(r);
+	if (c) {
+		c->tensor = r->tensor;
+		c->chunk = r->chunk;
+		c->pieces = pieces_of(r);
+		lock_step();
+		*at = c;
 	}
-	return *at;
+	return c;
 }
 
 static void finish(struct big *b, struct big_chunk *c, int passed, uint8_t (*macs)[AEAD_TAG_LEN])
@@ -125,6 +127,7 @@ static void finish(struct big *b, struct big_chunk *c, int passed, uint8_t (*mac
 		c->state = UNKNOWN;
 	} else {
 		c->macs = passed ? macs : NULL;
+		lock_step();
 		c->state = passed ? GOOD : BAD;
 	}
 	atomic_fetch_add(&b->changes, 1);

@@ -4,9 +4,12 @@
 
 static void unmap(struct cache_slot *s)
 {
-	source_free(s->data, s->cap);
+	uint8_t *data = s->data;
+	size_t cap = s->cap;
 	s->data = NULL;
 	s->cap = 0;
+	lock_step();
+	source_free(data, cap);
 }
 
 static bool make_room(struct cache_slot *s, size_t len)
@@ -41,6 +44,7 @@ struct cache_slot *cache_get(struct cache *c, uint64_t begin, uint64_t end, stru
 	if (s) {
 		if (!s->ready || s->begin != begin || s->end != end) {
 			s->ready = false;
+			lock_step();
 			s->begin = begin;
 			s->end = end;
 		}

@@ -154,10 +154,12 @@ void file_free(struct file *f)
 
 void file_forget(struct file *f)
 {
-	cache_release(&f->cache);
-	secret_free(f->keys);
-	secret_free(f->big.mac_key);
+	struct secret *keys = f->keys, *mac_key = f->big.mac_key;
 	f->keys = f->big.mac_key = NULL;
+	lock_step();
+	secret_free(keys);
+	secret_free(mac_key);
+	cache_release(&f->cache);
 }
 
 const struct header *file_header(const struct file *f)
@@ -182,18 +184,9 @@ void file_stats(const struct file *f, struct file_stats *s)
 	s->ns_decrypting = atomic_load(&f->ns);
 }
 
-void file_fork_prepare(struct file *f)
+void file_fork_child(struct file *f)
 {
-	pthread_mutex_lock(&f->lock.mutex);
-	pthread_mutex_lock(&f->cache.lock.mutex);
-	pthread_mutex_lock(&f->big.lock.mutex);
-}
-
-void file_fork_done(struct file *f)
-{
-	pthread_mutex_unlock(&f->big.lock.mutex);
-	pthread_mutex_unlock(&f->cache.lock.mutex);
-	pthread_mutex_unlock(&f->lock.mutex);
+	f->lock = f->cache.lock = f->big.lock = (struct lock)LOCK_INIT;
 }
 
 /* ---- decryption ---- */
@@ -217,7 +210,9 @@ static void context_put(struct file *f, struct aead *a)
 	aead_forget(a);
 	lock_saved saved = lock_acquire(&f->lock);
 	if (f->idle_count < CONTEXTS) {
-		f->idle[f->idle_count++] = a;
+		f->idle[f->idle_count] = a;
+		lock_step();
+		f->idle_count++;
 		a = NULL;
 	}
 	lock_release(&f->lock, saved);

@@ -69,8 +69,7 @@ struct file_stats {
 };
 void file_stats(const struct file *f, struct file_stats *s);
 
-/* Around fork(): takes the lock before, releases it in parent and child, so that the child finds it free. */
-void file_fork_prepare(struct file *f);
-void file_fork_done(struct file *f);
+/* In a fork child: makes the locks new (lock.h). */
+void file_fork_child(struct file *f);
 
 #endif

@@ -4,11 +4,16 @@
  * All signals are blocked while it is held, so that a handler that calls read() on the same file cannot wait for the thread it
  * interrupted. Hold it for a few instructions; never touch the caller's memory, allocate, or call out while holding it. errno
  * is kept.
+ *
+ * fork(): nobody takes these locks around it. (Held over fork they would wait for malloc's, which it takes as well, while a signal handler
+ * that interrupted malloc waits for them.) The child makes them new instead, at a moment when another thread of the parent may have been inside:
+ * so every section must leave its data sound after each of its steps, in the order of lock_step().
  */
 #ifndef CT_LOCK_H
 #define CT_LOCK_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "sys.h"
@@ -20,6 +25,12 @@ struct lock {
 #define LOCK_INIT { PTHREAD_MUTEX_INITIALIZER }
 
 typedef uint64_t lock_saved; /* the kernel's signal mask */
+
+/* What was stored before this is seen before what is stored after it, also by a fork child. */
+static inline void lock_step(void)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+}
 
 static inline lock_saved lock_signals(void)
 {

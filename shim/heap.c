@@ -51,14 +51,18 @@ static void *heap_malloc(size_t size, const char *file, int line)
 		free_list[c] = b->next;
 	} else {
 		if (arena_left < whole) { /* the rest of the old arena is given up */
+			arena_left = 0;
+			lock_step();
 			arena = source_alloc(ARENA);
+			lock_step();
 			arena_left = arena ? ARENA : 0;
 		}
 		if (arena_left >= whole) {
 			b = (struct block *)(void *)arena;
 			b->size = (size_t)1 << c;
-			arena += whole;
 			arena_left -= whole;
+			lock_step();
+			arena += whole;
 		}
 	}
 	lock_release(&lock, saved);
@@ -80,6 +84,7 @@ static void heap_free(void *p, const char *file, int line)
 	int c = class_of(b->size);
 	lock_saved saved = lock_acquire(&lock);
 	b->next = free_list[c];
+	lock_step();
 	free_list[c] = b;
 	lock_release(&lock, saved);
 }
@@ -108,12 +113,7 @@ void heap_install(void)
 	CRYPTO_set_mem_functions(heap_malloc, heap_realloc, heap_free);
 }
 
-void heap_fork_prepare(void)
+void heap_fork_child(void)
 {
-	pthread_mutex_lock(&lock.mutex);
-}
-
-void heap_fork_done(void)
-{
-	pthread_mutex_unlock(&lock.mutex);
+	lock = (struct lock)LOCK_INIT;
 }

@@ -8,7 +8,6 @@
 #define SHIM_HEAP_H
 
 void heap_install(void);
-void heap_fork_prepare(void);
-void heap_fork_done(void);
+void heap_fork_child(void); /* see lock.h */
 
 #endif

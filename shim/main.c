@@ -34,22 +34,10 @@ static void say_hello(void)
 	sys_close((int)fd);
 }
 
-static void fork_prepare(void)
-{
-	views_fork_prepare();
-	heap_fork_prepare();
-}
-
-static void fork_done(void)
-{
-	heap_fork_done();
-	views_fork_done();
-}
-
 static void fork_child(void)
 {
-	views_start();
-	fork_done();
+	heap_fork_child();
+	views_fork_child();
 	stats_start();
 }
 
@@ -61,7 +49,7 @@ __attribute__((constructor)) static void start(void)
 	if (!config.off) {
 		views_start();
 		heap_install();
-		pthread_atfork(fork_prepare, fork_done, fork_child);
+		pthread_atfork(NULL, NULL, fork_child);
 		stats_start();
 		if (at_quick_exit(stats_write) != 0)
 			config_log(LOG_WARN, "CTSHIM_STATS: no line at quick_exit()");

@@ -50,20 +50,6 @@ static bool is_owner(void)
 	return sys0(SYS_getpid) == owner;
 }
 
-/* Set in the thread that forks, from our prepare handler to our others: other libraries' handlers run between, and the locks are ours. */
-static __thread bool forking __attribute__((tls_model("initial-exec")));
-
-static lock_saved enter(void)
-{
-	return forking ? 0 : lock_acquire(&lock);
-}
-
-static void leave(lock_saved saved)
-{
-	if (!forking)
-		lock_release(&lock, saved);
-}
-
 static uint32_t slot(int fd)
 {
 	return fd >= 0 && fd < FD_MAX ? atomic_load_explicit(&slots[fd], memory_order_relaxed) : ANY;
@@ -82,7 +68,7 @@ static void expire(void)
 	if (atomic_load(&idle_count) == 0 || !is_owner())
 		return;
 	int64_t t = now();
-	lock_saved saved = enter();
+	lock_saved saved = lock_acquire(&lock);
 	for (int i = 0; i < views_high; i++) {
 		struct view *v = &views[i];
 		if (v->state != LIVE || v->users > 0 || v->expires > t)
@@ -95,7 +81,7 @@ static void expire(void)
 		file_forget(v->file);
 		atomic_fetch_sub(&idle_count, 1);
 	}
-	leave(saved);
+	lock_release(&lock, saved);
 }
 
 static void slot_set(int fd, uint32_t value)
@@ -183,7 +169,7 @@ static struct view *find(const struct stat *id, const uint8_t *digest)
 	struct view *found = NULL;
 	if (views_high == 0)
 		return NULL;
-	lock_saved saved = enter();
+	lock_saved saved = lock_acquire(&lock);
 	for (int i = 0; i < views_high && !found; i++) {
 		struct view *v = &views[i];
 		if (v->state != LIVE)
@@ -197,7 +183,7 @@ static struct view *find(const struct stat *id, const uint8_t *digest)
 		if (is && pin(v))
 			found = v;
 	}
-	leave(saved);
+	lock_release(&lock, saved);
 	return found;
 }
 
@@ -206,7 +192,7 @@ static void sweep(void)
 {
 	for (int i = 0; i < views_high; i++) {
 		struct file *f = NULL;
-		lock_saved saved = enter();
+		lock_saved saved = lock_acquire(&lock);
 		if (views[i].state == GONE && views[i].pins == 0) {
 			struct file_stats s;
 			f = views[i].file;
@@ -217,7 +203,7 @@ static void sweep(void)
 			gone.ns_decrypting += s.ns_decrypting;
 			atomic_store(&views[i].state, FREE);
 		}
-		leave(saved);
+		lock_release(&lock, saved);
 		file_free(f);
 	}
 }
@@ -230,7 +216,7 @@ static struct view *insert(struct file *f, const struct stat *id, const uint8_t 
 		file_free(f);
 		return v;
 	}
-	lock_saved saved = enter();
+	lock_saved saved = lock_acquire(&lock);
 	for (int i = 0; i < VIEWS_MAX && !v; i++)
 		if (views[i].state == FREE)
 			v = &views[i];
@@ -250,7 +236,7 @@ static struct view *insert(struct file *f, const struct stat *id, const uint8_t 
 			views_high = (int)(v - views) + 1;
 		atomic_store(&v->state, LIVE);
 	}
-	leave(saved);
+	lock_release(&lock, saved);
 	if (!v)
 		file_free(f);
 	return v;
@@ -500,39 +486,20 @@ bool views_owned(void)
 	return is_owner();
 }
 
-static lock_saved fork_saved;
-
-void views_fork_prepare(void)
+void views_fork_child(void)
 {
-	lock_saved saved = lock_signals();
-	pthread_mutex_lock(&lock.mutex);
+	views_start();
+	lock = (struct lock)LOCK_INIT;
 	for (int i = 0; i < views_high; i++) {
-		if (views[i].state == LIVE) {
-			pthread_mutex_lock(&views[i].position.mutex);
-			file_fork_prepare(views[i].file);
-		}
+		views[i].position = (struct lock)LOCK_INIT;
+		if (views[i].state == LIVE)
+			file_fork_child(views[i].file);
 	}
-	fork_saved = saved;
-	forking = true;
-}
-
-void views_fork_done(void)
-{
-	lock_saved saved = fork_saved;
-	forking = false;
-	for (int i = 0; i < views_high; i++) {
-		if (views[i].state == LIVE) {
-			file_fork_done(views[i].file);
-			pthread_mutex_unlock(&views[i].position.mutex);
-		}
-	}
-	pthread_mutex_unlock(&lock.mutex);
-	lock_signals_restore(saved);
 }
 
 void views_stats(struct views_stats *s)
 {
-	lock_saved saved = enter();
+	lock_saved saved = lock_acquire(&lock);
 	*s = (struct views_stats){ opens, agent_requests, gone.bytes_decrypted, gone.chunks_decrypted, gone.ns_decrypting };
 	for (int i = 0; i < views_high; i++) {
 		if (views[i].state == FREE)
@@ -543,5 +510,5 @@ void views_stats(struct views_stats *s)
 		s->chunks_decrypted += f.chunks_decrypted;
 		s->ns_decrypting += f.ns_decrypting;
 	}
-	leave(saved);
+	lock_release(&lock, saved);
 }

@@ -68,8 +68,7 @@ bool views_asked_write(int fd);
 void views_start(void);
 bool views_owned(void);
 
-void views_fork_prepare(void);
-void views_fork_done(void);
+void views_fork_child(void); /* makes the locks new (lock.h) */
 
 struct views_stats {
 	uint64_t opens, agent_requests, bytes_decrypted, chunks_decrypted, ns_decrypting;
