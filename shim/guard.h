@@ -1,0 +1,24 @@
+/*
+ * guard: descriptors of our own in the host's process (ciphertext of a mapped file, userfaultfd …), out of its reach.
+ *
+ * They stand at high numbers, close at exec, and the hooks treat them as not there: close() and dup() of one give EBADF, close_range() and
+ * closefrom() go around them, dup2() onto one gives EBADF. (If the host closed one, pages could read as zeros.)
+ *
+ * Thread and signal safe; a vfork child that closes "everything" closes none of them.
+ */
+#ifndef SHIM_GUARD_H
+#define SHIM_GUARD_H
+
+#include <stdbool.h>
+
+/* Takes fd over: moves it to a high number. Returns the new number, or -errno; fd is closed either way. */
+int guard_add(int fd);
+void guard_close(int fd); /* closes one of ours; -1 is allowed */
+
+/* Signal safe and cheap: one atomic load for numbers that were never ours. */
+bool guard_is(int fd);
+
+/* close_range(first, last, flags) but for ours. As the system call: 0 or -errno. */
+long guard_close_range(unsigned int first, unsigned int last, int flags);
+
+#endif
