@@ -34,6 +34,9 @@ int run_check_program(const char *path, struct err *err);
 /* The same for the shim itself: a 64-bit shared object for this machine. */
 int run_check_shim(const char *path, struct err *err);
 
+/* Finds the shim: beside ct, in ../lib, or where make install puts it; checked. -1 with a line that says what to do. */
+int run_find_shim(char path[PATH_MAX], struct err *err);
+
 /* ---- run_gate: nothing runs before the shim is there ---- */
 
 struct gate {
@@ -72,6 +75,9 @@ struct private_agent {
 /* Starts ct-agent (beside ct) in a folder of its own and gives it the keys of that file. On failure nothing is left. */
 int private_agent_start(struct private_agent *a, const char *keys, struct err *err);
 void private_agent_stop(struct private_agent *a);
+
+/* Escapes the last line of text[0 .. n) that is not empty into dst; "" if there is none. For what a child left on stderr. */
+void run_last_line(const char *text, size_t n, char *dst, size_t cap);
 
 /* The folder of ct itself, without a slash at its end. */
 int run_own_folder(char folder[PATH_MAX], struct err *err);

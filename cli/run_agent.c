@@ -92,6 +92,16 @@ static void __attribute__((noreturn)) become_agent(const struct private_agent *a
 	_exit(CLI_RUN);
 }
 
+void run_last_line(const char *text, size_t n, char *dst, size_t cap)
+{
+	while (n > 0 && text[n - 1] == '\n')
+		n--;
+	size_t from = n;
+	while (from > 0 && text[from - 1] != '\n')
+		from--;
+	text_escape(dst, cap, text + from, n - from);
+}
+
 /* The last line of what the agent said. */
 static void last_words(int log, char *dst, size_t cap)
 {
@@ -99,12 +109,7 @@ static void last_words(int log, char *dst, size_t cap)
 	off_t size = lseek(log, 0, SEEK_END);
 	ssize_t n = pread(log, text, sizeof text, size > (off_t)sizeof text ? size - (off_t)sizeof text : 0);
 
-	while (n > 0 && text[n - 1] == '\n')
-		n--;
-	ssize_t from = n;
-	while (from > 0 && text[from - 1] != '\n')
-		from--;
-	text_escape(dst, cap, text + from, n > 0 ? (size_t)(n - from) : 0);
+	run_last_line(text, n > 0 ? (size_t)n : 0, dst, cap);
 }
 
 static int wait_for_agent(struct private_agent *a, int log, struct err *err)

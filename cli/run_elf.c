@@ -242,3 +242,23 @@ int run_check_shim(const char *path, struct err *err)
 	close(fd);
 	return ret;
 }
+
+int run_find_shim(char path[PATH_MAX], struct err *err)
+{
+	static const char *const places[] = { "%s/libctshim.so", "%s/../lib/libctshim.so", CT_LIBDIR "/libctshim.so" };
+	char own[PATH_MAX], place[PATH_MAX + 32];
+
+	if (run_own_folder(own, err) < 0)
+		return -1;
+	for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+		const char *percent = strstr(places[i], "%s");
+		snprintf(place, sizeof place, "%s%s", percent ? own : places[i], percent ? percent + 2 : "");
+		if (!realpath(place, path))
+			continue;
+		if (strpbrk(path, " :"))
+			return cli_err(err, EINVAL, "%s: LD_PRELOAD cannot hold a path with a space or a colon: install ct elsewhere",
+			               TEXT(path, strlen(path)));
+		return run_check_shim(path, err);
+	}
+	return cli_err(err, ENOENT, "libctshim.so is neither beside ct nor in %s: install it again (make install)", CT_LIBDIR);
+}

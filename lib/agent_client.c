@@ -51,6 +51,11 @@ static int dial(const struct agent_addr *addr)
 	return fd;
 }
 
+static int64_t timeout_ms(const struct agent_addr *addr)
+{
+	return addr->timeout_ms ? addr->timeout_ms : AGENT_TIMEOUT_MS;
+}
+
 static int no_agent(const struct agent_addr *addr, int errnum, struct err *err)
 {
 	const char *what = strerrordesc_np(errnum);
@@ -88,7 +93,7 @@ static int check_peer(const struct agent_addr *addr, int fd, pid_t *pid, struct 
 int agent_connect(const struct agent_addr *addr, pid_t *pid, struct err *err)
 {
 	int64_t start = clock_ms(), wait = (int64_t)addr->wait_s * 1000;
-	int64_t busy = wait > AGENT_TIMEOUT_MS ? wait : AGENT_TIMEOUT_MS;
+	int64_t busy = wait > timeout_ms(addr) ? wait : timeout_ms(addr);
 	int fd;
 
 	for (;;) {
@@ -187,7 +192,8 @@ static int broken(const struct agent_addr *addr, long r, struct err *err)
 	const char *what = strerrordesc_np((int)-r);
 
 	if (r == -ETIMEDOUT)
-		return err_set(err, ERR_NOKEY, "the agent at %s did not answer within %d s: ct status", PATH_TEXT(addr), AGENT_TIMEOUT_MS / 1000);
+		return err_set(err, ERR_NOKEY, "the agent at %s did not answer within %d s: ct status", PATH_TEXT(addr),
+		               (int)(timeout_ms(addr) / 1000));
 	if (r == -ECONNRESET || r == -EPIPE)
 		return err_set(err, ERR_NOKEY, "the agent at %s closed the connection without an answer: ct status", PATH_TEXT(addr));
 	return err_set(err, ERR_NOKEY, "no answer from the agent at %s: %s", PATH_TEXT(addr), what ? what : "unknown error");
@@ -379,7 +385,7 @@ static int exchange(const struct agent_addr *addr, const char *json, const void 
 	x.fd = agent_connect(addr, &reply->pid, err);
 	if (x.fd < 0)
 		return -1;
-	x.deadline = clock_ms() + AGENT_TIMEOUT_MS;
+	x.deadline = clock_ms() + timeout_ms(addr);
 	wire_head_put(head, (uint32_t)json_len, (uint32_t)blob_len);
 	r = send_all(&x, head, sizeof head);
 	if (r == 0)
