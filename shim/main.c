@@ -5,34 +5,15 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <stddef.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include "config.h"
 #include "heap.h"
 #include "real.h"
+#include "report.h"
 #include "stats.h"
 #include "streams.h"
-#include "sys.h"
 #include "views.h"
-
-/* Tells `ct run` that this process is covered: one datagram to the abstract socket that CTSHIM_HELLO names ("@name"). */
-static void say_hello(void)
-{
-	const char *name = secure_getenv("CTSHIM_HELLO");
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
-	if (!name || name[0] != '@' || strlen(name) >= sizeof to.sun_path)
-		return;
-	memcpy(to.sun_path + 1, name + 1, strlen(name) - 1);
-	long fd = sys3(SYS_socket, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return;
-	sys6(SYS_sendto, fd, "hello 1", 7, MSG_NOSIGNAL, &to, offsetof(struct sockaddr_un, sun_path) + strlen(name));
-	sys_close((int)fd);
-}
 
 static void fork_child(void)
 {
@@ -57,7 +38,8 @@ __attribute__((constructor)) static void start(void)
 	__atomic_store_n(&real_ready, true, __ATOMIC_RELEASE);
 	if (!config.off) {
 		streams_stdin();
-		say_hello();
+		report_hello();
+		report_doctor();
 	}
 	errno = saved;
 }

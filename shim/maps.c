@@ -162,3 +162,9 @@ void *maps_map(struct view *v, int fd, void *addr, size_t len, int prot, int fla
 	errno = r < 0 ? (int)-r : saved;
 	return r < 0 ? MAP_FAILED : base;
 }
+
+const char *maps_method(char *why, size_t cap)
+{
+	snprintf(why, cap, "%s", "");
+	return "eager";
+}

@@ -18,4 +18,10 @@
 /* As mmap(): MAP_FAILED and errno, or the address. `v` is pinned by the caller for the call's time. */
 void *maps_map(struct view *v, int fd, void *addr, size_t len, int prot, int flags, off_t at);
 
+/*
+ * How a first mapping would be filled here, found by trying: "userfaultfd", "userfaultfd-user", "sigsegv" or "eager" (static storage).
+ * why: one line with the reasons for which better methods are not in use; "" if there are none.
+ */
+const char *maps_method(char *why, size_t cap);
+
 #endif
