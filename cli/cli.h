@@ -18,7 +18,7 @@
 
 enum cli_status {
 	CLI_OK = 0,
-	CLI_NO = 1,     /* the answer is no: ct verify */
+	CLI_NO = 1,     /* the answer is no: ct verify, ct doctor */
 	CLI_USAGE = 2,
 	CLI_FAILED = 3, /* any other failure; its errno's name stands in the message */
 	CLI_RUN = 125,  /* ct run itself failed */
@@ -94,5 +94,6 @@ int cmd_lock(int argc, char **argv);
 int cmd_unlock(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_run(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
 
 #endif

@@ -41,11 +41,14 @@ int run_find_shim(char path[PATH_MAX], struct err *err);
 
 struct gate {
 	int fd;         /* where the hello arrives */
-	char name[48];  /* "@…": an abstract socket, for CTSHIM_HELLO */
+	char name[48];  /* "@…": an abstract socket, for CTSHIM_HELLO or CTSHIM_DOCTOR */
 };
 
 int gate_open(struct gate *g, struct err *err);
 void gate_close(struct gate *g);
+
+/* The next datagram that this very process has sent, cut to cap bytes: its length, or -1 if none is there. Does not wait. */
+ssize_t gate_receive(const struct gate *g, pid_t pid, void *buf, size_t cap);
 
 struct gate_child {
 	const char *path;

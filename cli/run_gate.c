@@ -69,28 +69,38 @@ void gate_close(struct gate *g)
 	g->fd = -1;
 }
 
-/* True if the process itself has said hello. Takes every datagram that is there. */
-static bool said_hello(struct gate *g, pid_t pid)
+ssize_t gate_receive(const struct gate *g, pid_t pid, void *buf, size_t cap)
 {
-	char text[16], control[CMSG_SPACE(sizeof(struct ucred))];
-	bool found = false;
+	char control[CMSG_SPACE(sizeof(struct ucred))];
 
 	for (;;) {
-		struct iovec iov = { text, sizeof text };
+		struct iovec iov = { buf, cap };
 		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
 		ssize_t n = recvmsg(g->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return found;
+			return -1;
 		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-		if (n != sizeof HELLO - 1 || memcmp(text, HELLO, sizeof HELLO - 1) != 0 || !c || c->cmsg_level != SOL_SOCKET ||
-		    c->cmsg_type != SCM_CREDENTIALS)
+		if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_CREDENTIALS)
 			continue;
 		struct ucred who;
 		memcpy(&who, CMSG_DATA(c), sizeof who);
-		found = found || who.pid == pid;
+		if (who.pid == pid)
+			return n;
 	}
+}
+
+/* True if the process itself has said hello. Takes every datagram that is there. */
+static bool said_hello(const struct gate *g, pid_t pid)
+{
+	char text[16];
+	bool found = false;
+	ssize_t n;
+
+	while ((n = gate_receive(g, pid, text, sizeof text)) >= 0)
+		found = found || (n == sizeof HELLO - 1 && memcmp(text, HELLO, sizeof HELLO - 1) == 0);
+	return found;
 }
 
 /* ---- the traced process ---- */
