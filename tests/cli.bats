@@ -30,12 +30,12 @@ with() {
 # A script that checks the status would take a typing error for a bad file.
 @test "help, version and usage: status 0 and 2" {
 	run -0 "$CT" --help
-	for c in keygen encrypt decrypt inspect verify run add list remove lock unlock status; do
+	for c in keygen encrypt decrypt inspect verify run doctor add list remove lock unlock status; do
 		[[ $output == *"  $c "* ]]
 	done
 	run -0 "$CT" --version
 	[[ $output == "ct "[0-9]* ]]
-	for c in keygen encrypt decrypt inspect verify run add list remove lock unlock status; do
+	for c in keygen encrypt decrypt inspect verify run doctor add list remove lock unlock status; do
 		run -0 --separate-stderr "$CT" "$c" --help
 		[[ $output == "usage: ct $c"* && -z $stderr ]]
 		run -0 "$CT" "$c" --version
@@ -56,6 +56,7 @@ with() {
 	run -2 "$CT" decrypt a
 	run -2 "$CT" verify
 	run -2 "$CT" inspect a b
+	run -2 "$CT" doctor a b
 	run -2 "$CT" add
 	run -2 "$CT" remove
 	run -2 "$CT" remove --all 1

@@ -239,31 +239,7 @@ refused() {
 
 # A program that was let through when ptrace was not there to hold it.
 @test "where ptrace is not permitted nothing runs, and the line says what to do" {
-	cat >deny.c <<-'EOF'
-		#include <errno.h>
-		#include <linux/filter.h>
-		#include <linux/seccomp.h>
-		#include <stddef.h>
-		#include <sys/prctl.h>
-		#include <sys/syscall.h>
-		#include <unistd.h>
-		int main(int argc, char **argv)
-		{
-			struct sock_filter f[] = {
-				BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-				BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ptrace, 0, 1),
-				BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-				BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-			};
-			struct sock_fprog p = { 4, f };
-			if (argc < 2 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &p))
-				return 99;
-			execv(argv[1], argv + 1);
-			return 98;
-		}
-	EOF
-	gcc -o deny deny.c
-	ASAN_OPTIONS=detect_leaks=0 run ./deny "$CT" run --keys "$T/keys.jwk" "$T/pie"
+	ASAN_OPTIONS=detect_leaks=0 run "$PROBES/refuse" ptrace -- "$CT" run --keys "$T/keys.jwk" "$T/pie"
 	refused EPERM ptrace "LD_PRELOAD"
 	nothing_left
 }
