@@ -351,6 +351,8 @@ serve() {
 	finding method warn whole seccomp
 	CTSHIM_MMAP=eager fake FAKE_REPORT="$(report eager)"
 	finding method ok "as CTSHIM_MMAP asks"
+	CTSHIM_MMAP=eager fake FAKE_REPORT="$(report sigsegv)" # an older shim that does not heed it
+	finding method warn "signal handler"
 	fake FAKE_REPORT="$(report sorcery)"
 	finding method warn sorcery "make install"
 	[ "$(jq '[.findings[] | select(.status == "fail") | .name] == ["agent"]' json)" = true ]
