@@ -16,7 +16,7 @@
 #include "text.h"
 
 #define PIECE 262144u           /* bytes decrypted at a time: stays in L2 */
-#define KEEP_MAX (4u << 20)     /* a chunk up to this size is kept whole in the cache; above, see big.h */
+#define KEEP_MAX FILE_UNIT_MAX  /* a chunk up to this size is kept whole in the cache; above, see big.h */
 #define CONTEXTS 8              /* idle AEAD contexts kept */
 
 struct file {
@@ -459,17 +459,39 @@ ssize_t file_read(struct file *f, int fd, uint64_t at, void *buf, size_t len, st
 
 void file_extent(const struct file *f, uint64_t at, struct file_extent *e)
 {
-	*e = (struct file_extent){ .begin = 0, .end = f->head };
+	*e = (struct file_extent){ .begin = 0, .end = f->head, .tensor_end = f->head };
 	if (at < f->head)
 		return;
 	size_t t = header_at(&f->h, at - f->head);
 	e->tensor = &f->h.tensors[t];
 	e->begin = f->head + e->tensor->begin;
-	e->end = f->head + e->tensor->end;
+	e->end = e->tensor_end = f->head + e->tensor->end;
 	if (f->c.by_tensor[t] == CRYPTO_ABSENT)
 		return;
 	struct chunk c = chunk_at(f, t, at);
 	e->begin = c.at;
 	e->end = c.at + c.len;
 	e->chunk = c.number;
+}
+
+/* The piece of `size` bytes, counted from `from`, that holds `at`; cut to [begin, end). */
+static void piece_of(uint64_t at, uint64_t from, uint64_t size, uint64_t *begin, uint64_t *end)
+{
+	uint64_t b = from + (at - from) / size * size;
+	if (b > *begin)
+		*begin = b;
+	if (*end - b > size)
+		*end = b + size;
+}
+
+void file_unit(const struct file *f, uint64_t at, uint64_t *begin, uint64_t *end)
+{
+	struct file_extent e;
+	file_extent(f, at, &e);
+	*begin = e.begin;
+	*end = e.end;
+	if (!e.tensor || f->c.by_tensor[e.tensor - f->h.tensors] == CRYPTO_ABSENT)
+		piece_of(at, 0, PIECE, begin, end);
+	else if (e.end - e.begin > KEEP_MAX)
+		piece_of(at, e.begin, BIG_PIECE, begin, end);
 }

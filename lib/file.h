@@ -22,6 +22,7 @@ struct file; /* opaque */
 struct file_extent {
 	uint64_t begin, end;
 	const struct header_tensor *tensor; /* NULL in the header */
+	uint64_t tensor_end;                /* its end, or the header's */
 	uint64_t chunk;                     /* number within the tensor; 0 for plain tensors and the header */
 };
 
@@ -59,6 +60,13 @@ ssize_t file_read(struct file *f, int fd, uint64_t at, void *buf, size_t len, st
 
 /* The chunk (or header, or plain tensor) that holds byte `at` < file_size(). */
 void file_extent(const struct file *f, uint64_t at, struct file_extent *e);
+
+/*
+ * The bytes around `at` < file_size() that are best read at once, since one of them costs as much: a chunk, or a piece of one that is too big
+ * to keep. The header and plain tensors can be read from any byte; their units are pieces of 256 KiB. At most FILE_UNIT_MAX bytes.
+ */
+#define FILE_UNIT_MAX (4u << 20)
+void file_unit(const struct file *f, uint64_t at, uint64_t *begin, uint64_t *end);
 
 /*
  * Counters since the open; for CTSHIM_STATS.

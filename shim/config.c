@@ -33,6 +33,27 @@ static bool is_on(const char *name)
 	return v && strcmp(v, "1") == 0;
 }
 
+#define MEMORY_MIN ((size_t)16 << 20) /* below, not even one window of the largest chunks would fit */
+
+/* Bytes, with K, M, G or T for powers of 1024. */
+static size_t bytes(const char *name)
+{
+	static const char units[] = "KMGT";
+	const char *v = secure_getenv(name), *unit;
+	char *end;
+	if (!v || *v < '0' || *v > '9')
+		return 0;
+	unsigned long long n = strtoull(v, &end, 10);
+	if (*end && (unit = strchr(units, *end))) {
+		int shift = 10 * (int)(unit - units + 1);
+		n = n > SIZE_MAX >> shift ? SIZE_MAX : n << shift;
+		end++;
+	}
+	if (*end || n == 0)
+		return 0;
+	return n < MEMORY_MIN ? MEMORY_MIN : (size_t)n;
+}
+
 void config_read(void)
 {
 	static const char *const levels[] = { "error", "warn", "info", "debug" };
@@ -47,6 +68,9 @@ void config_read(void)
 	config.threads = threads ? atoi(threads) : 0;
 	if (config.threads < 0)
 		config.threads = 0;
+	const char *mode = secure_getenv("CTSHIM_MMAP");
+	config.mmap = !mode ? MMAP_AUTO : strcmp(mode, "eager") == 0 ? MMAP_EAGER : strcmp(mode, "lazy") == 0 ? MMAP_LAZY : MMAP_AUTO;
+	config.memory_max = bytes("CTSHIM_MEMORY_MAX");
 	copy(config.log_file, sizeof config.log_file, "CTSHIM_LOG_FILE");
 	copy(config.stats, sizeof config.stats, "CTSHIM_STATS");
 	if (fstat(2, &st) == 0) {

@@ -8,15 +8,20 @@
 #define SHIM_CONFIG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+enum mmap_mode { MMAP_AUTO, MMAP_LAZY, MMAP_EAGER };
 
 struct config {
 	bool off;     /* CTSHIM_DISABLE=1, or one of our own programs */
 	bool require; /* CTSHIM_REQUIRE=1: plain .safetensors are refused */
 	enum log_level level;
 	int threads;        /* CTSHIM_THREADS: at most so many decrypt at once; 0: as many as there are cores */
+	enum mmap_mode mmap; /* CTSHIM_MMAP: auto: lazily if possible; lazy: or not at all; eager */
+	size_t memory_max;   /* CTSHIM_MEMORY_MAX: bytes of plaintext that mappings may hold; 0: any */
 	char log_file[256]; /* "" for standard error */
 	char stats[256];    /* CTSHIM_STATS: "", "stderr" or a file */
 };

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "forks.h"
 #include "hooks.h"
 #include "real.h"
 #include "sys.h"
@@ -32,6 +33,11 @@ const uint8_t hooks_syscall_ours[OURS_MAX] = {
 	[SYS_preadv2] = 1, [SYS_mmap] = 1,     [SYS_dup] = 1,             [SYS_dup3] = 1,
 	[SYS_fcntl] = 1,   [SYS_ioctl] = 1,   [SYS_close] = 1,    [SYS_close_range] = 1,     [SYS_sendfile] = 1,
 	[SYS_splice] = 1,  [SYS_copy_file_range] = 1,
+	[SYS_munmap] = 1,  [SYS_mprotect] = 1, [SYS_mremap] = 1,  [SYS_madvise] = 1,         [SYS_mlock] = 1,
+	[SYS_mlock2] = 1,  [SYS_clone] = 1,
+#ifdef SYS_fork
+	[SYS_fork] = 1,
+#endif
 };
 
 
@@ -44,7 +50,13 @@ __asm__(".text\n"
         "	jae	1f\n"
         "	leaq	hooks_syscall_ours(%rip), %rax\n"
         "	cmpb	$0, (%rax,%rdi)\n"
+        "	je	1f\n"
+        "	cmpq	$56, %rdi\n" /* clone: with CLONE_VM, or a stack of its own, it would return where our frame is not */
         "	jne	hooks_syscall\n"
+        "	testq	$0x100, %rsi\n"
+        "	jne	1f\n"
+        "	testq	%rdx, %rdx\n"
+        "	je	hooks_syscall\n"
         "1:	movq	real_syscall(%rip), %rax\n"
         "	testq	%rax, %rax\n"
         "	je	hooks_syscall\n"
@@ -60,13 +72,29 @@ __asm__(".text\n"
         "	adrp	x16, hooks_syscall_ours\n"
         "	add	x16, x16, :lo12:hooks_syscall_ours\n"
         "	ldrb	w16, [x16, x0]\n"
-        "	cbnz	w16, hooks_syscall\n"
+        "	cbz	w16, 1f\n"
+        "	cmp	x0, #220\n" /* clone, as above */
+        "	b.ne	hooks_syscall\n"
+        "	tbnz	x1, #8, 1f\n"
+        "	cbz	x2, hooks_syscall\n"
         "1:	adrp	x16, real_syscall\n"
         "	ldr	x16, [x16, :lo12:real_syscall]\n"
         "	cbz	x16, hooks_syscall\n"
         "	br	x16\n"
         ".size syscall, .-syscall\n");
 #endif
+
+/* A child that goes on here, on a copy of this stack. */
+static long forked(long nr, long a, long b, long c, long d, long e)
+{
+	forks_before();
+	long pid = sys_call6(nr, a, b, c, d, e, 0);
+	if (pid == 0)
+		forks_child(false);
+	else
+		forks_after();
+	return real_answer(pid);
+}
 
 /* Arguments as the caller passed them; those it did not pass are whatever the registers held. */
 long hooks_syscall(long nr, long a, long b, long c, long d, long e, long f)
@@ -75,6 +103,12 @@ long hooks_syscall(long nr, long a, long b, long c, long d, long e, long f)
 	if (!real_ready)
 		return real_answer(sys_call6(nr, a, b, c, d, e, f));
 	switch (nr) {
+#ifdef SYS_fork
+	case SYS_fork:
+		return forked(nr, a, b, c, d, e);
+#endif
+	case SYS_clone: /* those that share memory, or go on on another stack, went to the real one */
+		return forked(nr, a, b, c, d, e);
 #ifdef SYS_open
 	case SYS_open:
 		return open((const char *)a, (int)b, (mode_t)c);
@@ -115,6 +149,18 @@ long hooks_syscall(long nr, long a, long b, long c, long d, long e, long f)
 		return splice((int)a, (off_t *)b, (int)c, (off_t *)d, (size_t)e, (unsigned int)f);
 	case SYS_copy_file_range:
 		return copy_file_range((int)a, (off_t *)b, (int)c, (off_t *)d, (size_t)e, (unsigned int)f);
+	case SYS_munmap:
+		return munmap((void *)a, (size_t)b);
+	case SYS_mprotect:
+		return mprotect((void *)a, (size_t)b, (int)c);
+	case SYS_mremap:
+		return (long)mremap((void *)a, (size_t)b, (size_t)c, (int)d, (void *)e);
+	case SYS_madvise:
+		return madvise((void *)a, (size_t)b, (int)c);
+	case SYS_mlock:
+		return mlock((const void *)a, (size_t)b);
+	case SYS_mlock2:
+		return mlock2((const void *)a, (size_t)b, (unsigned int)c);
 	default:
 		return real_answer(sys_call6(nr, a, b, c, d, e, f));
 	}

@@ -1,5 +1,8 @@
 /*
- * lazy: memory of views that is filled when it is touched.
+ * lazy: memory of views that is filled when it is touched: which method does it, and the answer to a touch.
+ *
+ * The method is chosen when the first mapping is made, by trying: userfaultfd in full mode, in user mode, SIGSEGV; none of them: mappings are
+ * filled at once (maps.h). Children choose anew.
  *
  * lazy_prepare() is for who hands memory of the host to the kernel (write, send, read into it, pinning …): pages of ours in
  * [p, p + len) that the kernel could not fault in by itself are filled first; for_write: the kernel will write to them. Memory that is not
@@ -13,6 +16,22 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "method.h"
+#include "window.h"
+
+/* The method in use; NULL: none works, or CTSHIM_MMAP=eager. Chooses, at the first call (which starts threads: not signal safe). */
+const struct method *lazy_method(void);
+const char *lazy_why(void); /* why better methods are not in use; "" */
+const char *lazy_name(void); /* of the method that was chosen so far: "none", "eager" … */
+
+uint64_t lazy_faults(void);  /* touches that were answered by a signal handler or a thread, in this process */
+
+/* Answers a touch of a page that r holds: once. For the shim's threads. */
+enum window_end lazy_touch(const struct range *r, uintptr_t addr);
+
+/* Fills what is ours of [p, p + len), on all cores, as far as it can be right. */
+void lazy_fill(const void *p, size_t len);
+
 extern _Atomic bool lazy_unserved; /* some mapping has pages that the kernel cannot fault in */
 
 void lazy_fill_for_kernel(const void *p, size_t len, bool for_write);
@@ -22,5 +41,13 @@ static inline void lazy_prepare(const void *p, size_t len, bool for_write)
 	if (atomic_load_explicit(&lazy_unserved, memory_order_relaxed))
 		lazy_fill_for_kernel(p, len, for_write);
 }
+
+/* What a call that may do less than it was asked for should ask for at most: CTSHIM_MEMORY_MAX bounds what can be there at once. */
+size_t lazy_prepare_limit(size_t len);
+
+/* Around fork(), _Fork() and clone(), without any lock. threads: the child may have threads made (not one of _Fork() or clone()). */
+void lazy_fork_before(void);
+void lazy_fork_after(void);
+void lazy_fork_child(bool threads);
 
 #endif

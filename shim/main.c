@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "config.h"
+#include "forks.h"
 #include "heap.h"
 #include "real.h"
 #include "report.h"
@@ -17,9 +18,7 @@
 
 static void fork_child(void)
 {
-	heap_fork_child();
-	views_fork_child();
-	stats_start();
+	forks_child(true);
 }
 
 __attribute__((constructor)) static void start(void)
@@ -30,7 +29,7 @@ __attribute__((constructor)) static void start(void)
 	if (!config.off) {
 		views_start();
 		heap_install();
-		pthread_atfork(NULL, NULL, fork_child);
+		pthread_atfork(forks_before, forks_after, fork_child);
 		stats_start();
 		if (at_quick_exit(stats_write) != 0)
 			config_log(LOG_WARN, "CTSHIM_STATS: no line at quick_exit()");

@@ -1,27 +1,33 @@
 /*
  * maps: mmap of a view.
  *
- * A mapping is one of a memfd that holds plaintext: to the application the same as a mapping of a file that nobody writes
- * (copy-on-write, MADV_DONTNEED, mremap, mprotect, fork, SIGBUS behind the end are the kernel's own). It is filled whole before mmap()
- * returns (fill.h). The unit of damage is the page: a page with a byte of a damaged chunk is an empty memfd's, so that touching it
- * is a true SIGBUS (EFAULT for the kernel's accesses); all other pages are right. Left out of core dumps.
- *
- * This is the interface that other ways of filling will stand behind: who maps sees none of them.
+ * Pages are filled when they are touched (lazy.h); where no method for that works, or CTSHIM_MMAP=eager, the mapping is one of a memfd that is
+ * filled whole before mmap() returns (fill.h). Either way it is to the application what a mapping of a file is that nobody writes. The
+ * unit of damage is the page: one with a byte of a damaged chunk is an empty file's, so that touching it is a true SIGBUS (EFAULT for the
+ * kernel's accesses); all other pages are right. Left out of core dumps.
  */
 #ifndef SHIM_MAPS_H
 #define SHIM_MAPS_H
 
 #include <sys/types.h>
 
+#include "ranges.h"
 #include "views.h"
 
 /* As mmap(): MAP_FAILED and errno, or the address. `v` is pinned by the caller for the call's time. */
 void *maps_map(struct view *v, int fd, void *addr, size_t len, int prot, int flags, off_t at);
 
 /*
- * How a first mapping would be filled here, found by trying: "userfaultfd", "userfaultfd-user", "sigsegv" or "eager" (static storage).
- * why: one line with the reasons for which better methods are not in use; "" if there are none.
+ * How mappings of this process are filled, or the first one would be, found by trying: "userfaultfd", "userfaultfd-user", "sigsegv" or "eager"
+ * (static storage). why: one line with the reasons for which better methods are not in use; "" if there are none.
  */
 const char *maps_method(char *why, size_t cap);
+
+/*
+ * For mremap: len bytes of the file from `at` on, of the same view, at `base` (a reservation of ours), or as a mapping of its own at `to`
+ * (0: anywhere; else what is there is replaced). -errno; maps_again() returns the address.
+ */
+long maps_put(struct mapping *m, uintptr_t base, uint64_t at, size_t len, int prot);
+long maps_again(struct mapping *m, uintptr_t to, uint64_t at, size_t len, int prot);
 
 #endif

@@ -41,6 +41,9 @@
 	X(int, execve, (const char *, char *const *, char *const *)) \
 	X(int, execvpe, (const char *, char *const *, char *const *)) \
 	X(int, fexecve, (int, char *const *, char *const *)) \
+	X(pid_t, _Fork, (void)) \
+	X(int, clone, (int (*)(void *), void *, int, void *, ...)) \
+	X(void, pthread_exit, (void *)) \
 	X(long, syscall, (long, ...))
 
 struct real {

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "budget.h"
 #include "config.h"
+#include "lazy.h"
 #include "sys.h"
 #include "views.h"
 
@@ -35,15 +37,29 @@ static uint64_t line_bytes(char *line)
 	return *end == '-' ? strtoull(end + 1, NULL, 16) - from : 0;
 }
 
-/* What the process holds of decrypted mappings now: asked from the kernel, since a munmap needs no hook of ours. */
+static void add_resident(struct range *r, void *sum)
+{
+	unsigned char vec[4096];
+	for (size_t at = 0, n; at < r->len; at += n) {
+		n = r->len - at < sizeof vec * ranges_page() ? r->len - at : sizeof vec * ranges_page();
+		if (sys3(SYS_mincore, r->base + at, n, vec) < 0)
+			return;
+		for (size_t i = 0; i < n / ranges_page(); i++)
+			*(uint64_t *)sum += vec[i] & 1 ? ranges_page() : 0;
+	}
+}
+
+/* What the process holds of decrypted mappings now: asked from the kernel, which may have taken pages back. */
 static uint64_t held(void)
 {
 	char buf[8192];
 	size_t len = 0;
 	uint64_t sum = 0;
+	if (strncmp(lazy_name(), "userfaultfd", 11) == 0)
+		ranges_each(add_resident, &sum);
 	long fd = sys4(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0), n;
 	if (fd < 0)
-		return 0;
+		return sum;
 	while ((n = sys3(SYS_read, fd, buf + len, sizeof buf - 1 - len)) > 0) {
 		len += (size_t)n;
 		buf[len] = '\0';
@@ -81,13 +97,14 @@ void stats_write(void)
 	char line[512];
 	uint64_t holds = held();
 	raise_peak(holds);
+	raise_peak(budget_peak());
 	views_stats(&s);
 	snprintf(line, sizeof line,
-	         "{\"pid\":%ld,\"method\":\"eager\",\"opens\":%llu,\"agent_requests\":%llu,\"bytes_decrypted\":%llu,"
-	         "\"chunks_decrypted\":%llu,\"faults\":0,\"seconds_decrypting\":%.6f,\"bytes_held\":%llu,\"peak_bytes_held\":%llu}\n",
-	         owner, (unsigned long long)(s.opens - base.opens), (unsigned long long)(s.agent_requests - base.agent_requests),
+	         "{\"pid\":%ld,\"method\":\"%s\",\"opens\":%llu,\"agent_requests\":%llu,\"bytes_decrypted\":%llu,"
+	         "\"chunks_decrypted\":%llu,\"faults\":%llu,\"seconds_decrypting\":%.6f,\"bytes_held\":%llu,\"peak_bytes_held\":%llu}\n",
+	         owner, lazy_name(), (unsigned long long)(s.opens - base.opens), (unsigned long long)(s.agent_requests - base.agent_requests),
 	         (unsigned long long)(s.bytes_decrypted - base.bytes_decrypted),
-	         (unsigned long long)(s.chunks_decrypted - base.chunks_decrypted), (double)(s.ns_decrypting - base.ns_decrypting) / 1e9,
+	         (unsigned long long)(s.chunks_decrypted - base.chunks_decrypted), (unsigned long long)lazy_faults(), (double)(s.ns_decrypting - base.ns_decrypting) / 1e9,
 	         (unsigned long long)holds, (unsigned long long)peak);
 	config_stats_line(line);
 	errno = saved;

@@ -12,6 +12,7 @@
 #include "agent_client.h"
 #include "config.h"
 #include "content.h"
+#include "guard.h"
 #include "real.h"
 #include "sys.h"
 
@@ -79,6 +80,9 @@ static void expire(void)
 			continue;
 		}
 		file_forget(v->file);
+		int source = atomic_exchange(&v->source, 0);
+		if (source > 0)
+			guard_close(source);
 		atomic_fetch_sub(&idle_count, 1);
 	}
 	lock_release(&lock, saved);
@@ -163,6 +167,31 @@ void views_put(struct view *v)
 	atomic_fetch_sub(&v->pins, 1);
 }
 
+void views_hold(struct view *v)
+{
+	atomic_fetch_add(&v->pins, 1);
+}
+
+/* Opened anew, not dup'ed: a description that is shared would keep the host's flock() after its last close(). */
+int views_source(struct view *v, int fd)
+{
+	int old = v->source, none = 0;
+	char proc[32];
+	if (old > 0 || fd < 0)
+		return old > 0 ? old : -EBADF;
+	snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd);
+	long own = sys4(SYS_openat, AT_FDCWD, proc, O_RDONLY | O_CLOEXEC, 0);
+	if (own < 0) /* no /proc, or the host gave up its rights since: */
+		own = sys3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 0);
+	if (own >= 0)
+		own = guard_add((int)own);
+	if (own >= 0 && !atomic_compare_exchange_strong(&v->source, &none, (int)own)) {
+		guard_close((int)own);
+		own = none;
+	}
+	return (int)own;
+}
+
 /* By identity; or, with a digest, the same file whose times changed but not its size or header: its identity is renewed. */
 static struct view *find(const struct stat *id, const uint8_t *digest)
 {
@@ -227,6 +256,7 @@ static struct view *insert(struct file *f, const struct stat *id, const uint8_t 
 		v->id = *id;
 		v->keep_s = keep_s;
 		v->users = 0;
+		v->source = 0;
 		v->expires = now() + keep_s;
 		memcpy(v->digest, digest, sizeof v->digest);
 		snprintf(v->name, sizeof v->name, "%s", name);

@@ -31,6 +31,7 @@ struct view {
 	_Atomic int state;
 	_Atomic int pins;  /* calls that use it now */
 	_Atomic int users; /* descriptors */
+	_Atomic int source; /* views_source(); 0: none yet */
 	int64_t expires;   /* CLOCK_MONOTONIC seconds; valid without users */
 	unsigned int keep_s;
 };
@@ -53,6 +54,13 @@ int views_opened(int fd, const char *path, int flags);
  */
 int views_get(int fd, struct view **v);
 void views_put(struct view *v);
+void views_hold(struct view *v); /* one more pin of a view that is pinned */
+
+/*
+ * A descriptor of the shim's own for the ciphertext of a pinned view, kept as long as the view is. fd: one of the host's for the same file, from
+ * which it is made at the first call; -1: only look. -errno.
+ */
+int views_source(struct view *v, int fd);
 
 /* What is known without a system call: fd was looked at and is the kernel's own; it was a view when last looked at. */
 bool views_plain(int fd);

@@ -1,0 +1,56 @@
+/*
+ * ahead: reading ahead of touches that come in order.
+ *
+ * Each mapping follows a few streams of touches. A touch where a stream is expected to go on doubles how far is read ahead, up to the end of
+ * the tensor: who reads a tenth of the tensors whole pays for no other. Only a stream that went on over several tensors is led
+ * over the next border, by an eighth of what it has read. MADV_RANDOM: none; MADV_SEQUENTIAL: at once and over borders.
+ *
+ * The streams are under the ranges' lock; this module is the arithmetic alone and touches nothing else.
+ */
+#ifndef SHIM_AHEAD_H
+#define SHIM_AHEAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define AHEAD_STREAMS 8
+#define AHEAD_MAX (64u << 20) /* bytes ahead of a touch, at most */
+
+struct ahead_stream {
+	uint64_t next;     /* byte of the file where the next touch is expected; 0: a free slot */
+	uint64_t run;      /* bytes that were touched in order */
+	uint64_t distance; /* bytes read ahead of the last touch */
+	uint64_t pos, to;  /* what is still to be read ahead: [pos, to) */
+	uint32_t crossed;  /* borders of tensors that it went over */
+	uint32_t used;     /* age */
+	uint32_t behind;   /* touches in a row behind `next` */
+};
+
+struct ahead {
+	struct ahead_stream streams[AHEAD_STREAMS];
+	uint32_t clock;
+};
+
+/* What a touch is, in bytes of the file. */
+struct ahead_touch {
+	uint64_t page, page_end;   /* the page that was touched */
+	uint64_t unit_end;         /* what is decrypted for it ends here */
+	uint64_t tensor_end;       /* end of the tensor that holds the page's last byte */
+	uint64_t limit;            /* end of the mapping */
+	uint64_t most;             /* bytes that may be read ahead at all */
+	int advice;                /* MADV_* */
+};
+
+/* Notes a touch. true: there is something to read ahead now. */
+bool ahead_note(struct ahead *a, const struct ahead_touch *t);
+
+/* Fills [from, to) at once, whatever is touched (MADV_WILLNEED, populate). */
+void ahead_want(struct ahead *a, uint64_t from, uint64_t to);
+
+/* The stream with work left, or NULL. The caller moves its pos. */
+struct ahead_stream *ahead_pending(struct ahead *a);
+
+/* The application gave [from, to) away: nothing of it is read ahead. */
+void ahead_cancel(struct ahead *a, uint64_t from, uint64_t to);
+
+#endif

@@ -1,0 +1,141 @@
+#include "budget.h"
+
+#include <stdatomic.h>
+
+#include "ahead.h"
+#include "config.h"
+#include "lock.h"
+#include "pressure.h"
+
+#define ENTRIES 16384 /* what was put in place and may be dropped, oldest first */
+#define JOIN_MAX ((size_t)1 << 20) /* neighbours up to this size become one entry */
+#define LOOK_EVERY ((size_t)32 << 20) /* bytes put in place between two looks at the machine's memory */
+
+struct entry {
+	uintptr_t base;
+	size_t len, bytes;
+	uint32_t id;
+};
+
+static struct lock lock = LOCK_INIT;
+static struct entry entries[ENTRIES]; /* a ring */
+static unsigned int oldest, count;
+static _Atomic size_t held, peak, since_look;
+static const struct method *method;
+
+void budget_start(const struct method *how)
+{
+	method = how;
+}
+
+size_t budget_most(void)
+{
+	size_t most = config.memory_max ? config.memory_max / 4 : AHEAD_MAX;
+	return most < AHEAD_MAX ? most : AHEAD_MAX;
+}
+
+uint64_t budget_held(void)
+{
+	return held;
+}
+
+uint64_t budget_peak(void)
+{
+	return peak;
+}
+
+static bool take(struct entry *e)
+{
+	lock_saved saved = lock_acquire(&lock);
+	bool any = count > 0;
+	if (any) {
+		*e = entries[oldest];
+		oldest = (oldest + 1) % ENTRIES;
+		lock_step();
+		count--;
+	}
+	lock_release(&lock, saved);
+	return any;
+}
+
+static void give(const struct entry *e)
+{
+	lock_saved saved = lock_acquire(&lock);
+	struct entry *last = count > 0 ? &entries[(oldest + count - 1) % ENTRIES] : NULL;
+	if (last && last->id == e->id && last->base + last->len == e->base && last->len < JOIN_MAX) {
+		last->len += e->len;
+		last->bytes += e->bytes;
+	} else if (count < ENTRIES) {
+		entries[(oldest + count) % ENTRIES] = *e;
+		lock_step();
+		count++;
+	}
+	lock_release(&lock, saved);
+}
+
+/*
+ * Drops the oldest. false: there's nothing left. Where somebody is at work, or the range is another by now, the entry is only forgotten:
+ * who works there will note it again.
+ */
+static bool drop_oldest(void)
+{
+	struct entry e;
+	if (!take(&e))
+		return false;
+	atomic_fetch_sub(&held, e.bytes);
+	for (uintptr_t at = e.base; at < e.base + e.len;) {
+		struct range r;
+		if (!ranges_find(at, &r))
+			break;
+		uint64_t from = r.at + (at - r.base), to = r.at + r.len;
+		if (to - from > e.base + e.len - at)
+			to = from + (e.base + e.len - at);
+		int flight = r.m->id == e.id ? flight_begin(&r, 0, from, to) : -1;
+		if (flight >= 0) {
+			method->drop(&r, from, to, false);
+			flight_end(flight);
+			method->wake(&r, from, to);
+		}
+		at += (uintptr_t)(to - from);
+		mapping_put(r.m);
+	}
+	return true;
+}
+
+void budget_make_room(size_t len)
+{
+	if (config.memory_max)
+		while (atomic_load(&held) + len > config.memory_max && drop_oldest())
+			;
+	if (!method->kernel_drops && atomic_fetch_add(&since_look, len) > LOOK_EVERY) {
+		atomic_store(&since_look, 0);
+		budget_watch();
+	}
+}
+
+void budget_note(uint32_t id, uintptr_t base, size_t len, size_t bytes)
+{
+	size_t now = atomic_fetch_add(&held, bytes) + bytes, old = peak;
+	while (now > old && !atomic_compare_exchange_weak(&peak, &old, now))
+		;
+	if (config.memory_max || !method->kernel_drops)
+		give(&(struct entry){ base, len, bytes, id });
+}
+
+bool budget_watch(void)
+{
+	if (method->kernel_drops || atomic_load(&held) == 0)
+		return false;
+	for (size_t missing = pressure_missing(), given = 0; given < missing;) {
+		size_t before = held;
+		if (!drop_oldest())
+			break;
+		given += before - held;
+	}
+	return true;
+}
+
+void budget_fork_child(void)
+{
+	lock = (struct lock)LOCK_INIT;
+}

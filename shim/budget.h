@@ -1,0 +1,38 @@
+/*
+ * budget: how much plaintext mappings hold, and what is given back when that is too much.
+ *
+ * What was put in place is remembered in the order of filling. CTSHIM_MEMORY_MAX is a hard bound: before more is put in place the oldest is
+ * dropped, to fault again when it is touched. Where the kernel can't take filled pages back by itself (sigsegv), they are given back
+ * as well when MemAvailable or the memory cgroup's limit runs short. Pages that the application has written are its own and stay.
+ *
+ * Thread and signal safe.
+ */
+#ifndef SHIM_BUDGET_H
+#define SHIM_BUDGET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "method.h"
+
+/* Once, when the method is known. */
+void budget_start(const struct method *how);
+
+void budget_make_room(size_t len);
+
+/* New bytes were put in place within len bytes at `base`, in a mapping with that id. */
+void budget_note(uint32_t id, uintptr_t base, size_t len, size_t bytes);
+
+/* The most that should be asked for at once (bytes). */
+size_t budget_most(void);
+
+/* Looks whether memory runs short, and gives back. For a thread of ours, now and then. Returns whether there is anything to watch. */
+bool budget_watch(void);
+
+/* Bytes held now (an upper bound: what the kernel took back is not known), and the highest it ever was. */
+uint64_t budget_held(void);
+uint64_t budget_peak(void);
+
+void budget_fork_child(void);
+
+#endif

@@ -1,0 +1,388 @@
+#include "lazy.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "budget.h"
+#include "config.h"
+#include "err.h"
+#include "fragments.h"
+#include "pool.h"
+#include "segv.h"
+#include "signals.h"
+#include "source.h"
+#include "sys.h"
+#include "uffd.h"
+
+_Atomic bool lazy_unserved;
+
+enum { NOT_CHOSEN, CHOOSING, CHOSEN };
+static _Atomic int chosen;
+static const struct method *_Atomic method; /* NULL: eager */
+static char why[256];
+static _Atomic uint64_t signalled; /* faults */
+
+/*
+ * A page that a child without our knowledge (clone by an inline system call) finds wiped: what it inherited of our tables is in
+ * the state of some moment, and the threads are not there.
+ */
+static _Atomic int *alive;
+
+static bool fault(int signo, const siginfo_t *info, const void *context);
+
+/* ---- the choice ---- */
+
+static void add_why(const char *name, const char *text)
+{
+	size_t len = strlen(why);
+	snprintf(why + len, sizeof why - len, "%s%s: %s", len ? "; " : "", name, text);
+}
+
+static const char *uffd_text(int e)
+{
+	switch (-e) {
+	case EPERM:
+		return "EPERM (a seccomp filter, or this user may not)";
+	case ENOSYS:
+		return "ENOSYS (the kernel, or a seccomp filter)";
+	default:
+		return strerrordesc_np(-e);
+	}
+}
+
+/* Before there are threads that use it. */
+static void use(const struct method *m)
+{
+	budget_start(m);
+	atomic_store(&method, m);
+	atomic_store(&lazy_unserved, m && !m->serves_kernel);
+}
+
+static const struct method *choose_uffd(void)
+{
+	bool full = false;
+	int e = uffd_start(true, &full);
+	if (e == 0) {
+		use(full ? &uffd_full : &uffd_user);
+		e = pool_start(method, true);
+	}
+	if (e < 0) {
+		add_why("userfaultfd", uffd_text(e));
+		return NULL;
+	}
+	if (!full)
+		add_why("userfaultfd in full mode", "EPERM (needs CAP_SYS_PTRACE, /dev/userfaultfd or vm.unprivileged_userfaultfd=1)");
+	return full ? &uffd_full : &uffd_user;
+}
+
+static const struct method *choose_segv(void)
+{
+	const char *text = "";
+	int e = segv_start(&text);
+	if (e == 0)
+		e = signals_take(SIGSEGV, fault, &text);
+	if (e < 0) {
+		add_why("sigsegv", text);
+		return NULL;
+	}
+	use(&segv_method);
+	pool_start(&segv_method, false); /* without threads nothing is read ahead */
+	return &segv_method;
+}
+
+static void choose(void)
+{
+	const struct method *m = NULL;
+	why[0] = '\0';
+	if (!alive) {
+		alive = source_alloc(ranges_page());
+		if (alive)
+			sys3(SYS_madvise, alive, ranges_page(), MADV_WIPEONFORK);
+	}
+	if (config.mmap == MMAP_EAGER) {
+		add_why("lazy methods", "CTSHIM_MMAP=eager");
+	} else if (!alive || fragments_start() < 0) {
+		add_why("lazy methods", "no memory");
+	} else {
+		atomic_store(alive, 1);
+		window_start();
+		m = choose_uffd();
+		if (!m)
+			m = choose_segv();
+	}
+	if (!m)
+		use(NULL);
+	config_log(LOG_INFO, "mappings are filled %s%s%s%s", m ? "when they are touched: " : "at once", m ? m->name : "", *why ? "; " : "", why);
+}
+
+const struct method *lazy_method(void)
+{
+	for (;;) {
+		int expected = NOT_CHOSEN;
+		if (atomic_load(&chosen) == CHOSEN)
+			return method;
+		if (atomic_compare_exchange_strong(&chosen, &expected, CHOOSING)) {
+			choose();
+			atomic_store(&chosen, CHOSEN);
+			return method;
+		}
+		struct timespec nap = { 0, 100 * 1000 };
+		sys2(SYS_nanosleep, &nap, NULL);
+	}
+}
+
+const char *lazy_why(void)
+{
+	return why;
+}
+
+const char *lazy_name(void)
+{
+	const struct method *m = method;
+	return atomic_load(&chosen) != CHOSEN ? "none" : m ? m->name : "eager";
+}
+
+uint64_t lazy_faults(void)
+{
+	return pool_faults() + signalled;
+}
+
+/* ---- touches ---- */
+
+/* A child that came past our hooks: its tables are made sound before they are used. */
+static void check_alive(void)
+{
+	if (alive && atomic_load(alive) == 0)
+		lazy_fork_child(false);
+}
+
+static void note(const struct range *r, uintptr_t addr)
+{
+	const struct file *f = r->m->v->file;
+	uint64_t page = r->at + ((addr - r->base) & ~(uintptr_t)(ranges_page() - 1)), size = file_size(f);
+	if (page >= size)
+		return;
+	struct ahead_touch t = { .page = page, .page_end = page + ranges_page(), .limit = r->m->end, .most = budget_most(), .advice = r->advice };
+	if (t.page_end > size)
+		t.page_end = size;
+	if (t.limit > size)
+		t.limit = size;
+	struct file_extent e;
+	file_extent(f, t.page_end - 1, &e);
+	t.tensor_end = e.tensor_end;
+	uint64_t from = page;
+	t.unit_end = t.page_end;
+	window_units(r->m->v, &from, &t.unit_end);
+	if (mapping_touched(r->m, &t))
+		pool_poke();
+}
+
+enum window_end lazy_touch(const struct range *r, uintptr_t addr)
+{
+	note(r, addr);
+	return window_touch(method, r, addr);
+}
+
+/* Until the page is there, or isn't ours any more. */
+static void touch_wait(uintptr_t addr)
+{
+	enum window_end end;
+	do {
+		struct range r;
+		uint32_t seen = flights_seen();
+		if (!ranges_find(addr, &r))
+			return;
+		end = lazy_touch(&r, addr);
+		mapping_put(r.m);
+		if (end == WINDOW_BUSY)
+			flights_wait(seen);
+	} while (end == WINDOW_BUSY);
+}
+
+/* Stores to filled pages become possible, in a block around the page. */
+static void make_writable(uintptr_t addr)
+{
+	const uint64_t block = 1u << 20;
+	for (;;) {
+		struct range r;
+		uint32_t seen = flights_seen();
+		if (!ranges_find(addr, &r))
+			return;
+		uint64_t at = r.at + (addr - r.base), from = at & ~(block - 1), to = from + block;
+		from = from > r.at ? from : r.at;
+		to = to < r.at + r.len ? to : r.at + r.len;
+		int flight = flight_begin(&r, addr, from, to);
+		if (flight >= 0) {
+			((const struct method *)method)->writable(&r, from, to);
+			flight_end(flight);
+		}
+		mapping_put(r.m);
+		if (flight >= 0)
+			return;
+		flights_wait(seen);
+	}
+}
+
+/* SIGSEGV of a page that is not filled or not to be written yet; SIGBUS in a child without threads (uffd.h). */
+static bool fault(int signo, const siginfo_t *info, const void *context)
+{
+	uintptr_t addr = (uintptr_t)info->si_addr;
+	struct range r;
+	bool write = signals_is_write(context), ours = true;
+	check_alive();
+	if (!ranges_find(addr, &r))
+		return false;
+	atomic_fetch_add(&signalled, 1);
+	const struct method *how = method;
+	uint64_t page = r.at + ((addr - r.base) & ~(uintptr_t)(ranges_page() - 1));
+	if (signo == SIGBUS) {
+		ours = how && how != &segv_method && page < file_size(r.m->v->file) &&
+		       !mapping_is_bad(r.m, page, page + ranges_page());
+		if (ours)
+			touch_wait(addr);
+	} else if (how != &segv_method || info->si_code != SEGV_ACCERR || !(r.prot & (write ? PROT_WRITE : PROT_READ | PROT_EXEC))) {
+		ours = false;
+	} else if (segv_page(&r, addr) == SEGV_UNFILLED) {
+		touch_wait(addr);
+	} else if (write && segv_page(&r, addr) == SEGV_FILLED) {
+		make_writable(addr);
+	} /* else another thread was faster */
+	mapping_put(r.m);
+	return ours;
+}
+
+/* ---- filling for others ---- */
+
+/* The first page of [from, to) of r that is not there; `to` if all are. */
+static uint64_t first_missing(const struct method *how, const struct range *r, uint64_t from, uint64_t to)
+{
+	const uint64_t block = 64 * ranges_page();
+	while (from < to) {
+		uint64_t end = to - from < block ? to : from + block;
+		if (how->present(r, from, end)) {
+			from = end;
+			continue;
+		}
+		while (from < end && how->present(r, from, from + ranges_page()))
+			from += ranges_page();
+		return from;
+	}
+	return to;
+}
+
+static void fill_piece(const struct method *how, const struct range *r, bool for_write)
+{
+	uint64_t end = r->at + r->len, step = budget_most();
+	for (uint64_t from = r->at; from < end;) {
+		uint64_t to = end - from < step ? end : from + step;
+		if (to - from > WINDOW_BYTES) {
+			uint64_t a = from, b = to < file_size(r->m->v->file) ? to : file_size(r->m->v->file);
+			if (a < b && first_missing(how, r, from, to) < to) {
+				window_units(r->m->v, &a, &b);
+				mapping_wants(r->m, a, b);
+				pool_poke();
+			}
+		}
+		while ((from = first_missing(how, r, from, to)) < to) {
+			touch_wait(r->base + (uintptr_t)(from - r->at));
+			from += ranges_page(); /* there, or given up */
+		}
+	}
+	for (uint64_t at = r->at; for_write && (r->prot & PROT_WRITE) && at < end; at += 1u << 20)
+		make_writable(r->base + (uintptr_t)(at - r->at));
+	if (for_write && (r->prot & PROT_WRITE))
+		make_writable(r->base + r->len - 1);
+}
+
+static void fill(const void *p, size_t len, bool for_write)
+{
+	const struct method *how = method;
+	uintptr_t from = (uintptr_t)p & ~(uintptr_t)(ranges_page() - 1), to;
+	struct range piece, r;
+	if (!how || !ranges_near((uintptr_t)p, len) || __builtin_add_overflow((uintptr_t)p, len, &to))
+		return;
+	check_alive();
+	to = (to + ranges_page() - 1) & ~(uintptr_t)(ranges_page() - 1);
+	while (from < to && ranges_next(from, to, &piece)) {
+		if (ranges_find(piece.base, &r)) {
+			if (r.m == piece.m && (piece.prot & PROT_READ))
+				fill_piece(how, &piece, for_write);
+			mapping_put(r.m);
+		}
+		from = piece.base + piece.len;
+	}
+}
+
+void lazy_fill(const void *p, size_t len)
+{
+	fill(p, len, false);
+}
+
+void lazy_fill_for_kernel(const void *p, size_t len, bool for_write)
+{
+	fill(p, len, for_write);
+}
+
+size_t lazy_prepare_limit(size_t len)
+{
+	size_t most = config.memory_max ? config.memory_max / 4 : len;
+	return atomic_load_explicit(&lazy_unserved, memory_order_relaxed) && len > most ? most : len;
+}
+
+/* ---- fork ---- */
+
+static bool by_uffd(void)
+{
+	const struct method *m = method;
+	return atomic_load(&chosen) == CHOSEN && m && m != &segv_method;
+}
+
+void lazy_fork_before(void)
+{
+	if (by_uffd())
+		uffd_fork_before();
+}
+
+void lazy_fork_after(void)
+{
+	if (by_uffd())
+		uffd_fork_after();
+}
+
+/* A userfaultfd of one's own, and threads or a handler of SIGBUS to answer it. */
+static void uffd_again(bool threads)
+{
+	const char *text = "";
+	bool full = false;
+	int e = uffd_start(threads, &full);
+	if (e == 0 && !threads)
+		e = signals_take(SIGBUS, fault, &text);
+	use(full ? &uffd_full : &uffd_user);
+	if (e == 0 && threads)
+		e = pool_start(method, true);
+	uffd_fork_child(); /* without a userfaultfd this takes the mappings away: better than zeros */
+	if (e < 0)
+		config_log(LOG_ERROR, "a child process cannot have mappings filled when they are touched: %s", strerrordesc_np(-e));
+}
+
+void lazy_fork_child(bool threads)
+{
+	ranges_fork_child();
+	fragments_fork_child();
+	window_fork_child();
+	budget_fork_child();
+	pool_fork_child();
+	signalled = 0;
+	if (alive)
+		atomic_store(alive, 1);
+	if (atomic_load(&chosen) != CHOSEN || !ranges_any()) {
+		atomic_store(&chosen, NOT_CHOSEN);
+		return;
+	}
+	if (by_uffd())
+		uffd_again(threads);
+	else if (method && threads)
+		pool_start(method, false);
+}

@@ -1,0 +1,28 @@
+/*
+ * pool: the shim's threads: one that reads faults (userfaultfd), and some that decrypt: touched pages first, then what is read ahead.
+ *
+ * Started with the first lazy mapping, never at load. All signals are blocked in them, they are named "ctshim", they sleep without a
+ * timeout when there is nothing to do, and leave when the program's own threads are gone (main() ended by pthread_exit()). They make
+ * no call that needs the host's malloc after they have begun, since a thread of the host may wait for them while it holds malloc's locks.
+ *
+ * Signal safe: pool_poke(). A fork child has none of them until pool_start().
+ */
+#ifndef SHIM_POOL_H
+#define SHIM_POOL_H
+
+#include "method.h"
+
+/* faults: there's a userfaultfd to read. 0, or -errno: no thread could be made. Idempotent. */
+int pool_start(const struct method *how, bool faults);
+
+/* There is something to read ahead. */
+void pool_poke(void);
+
+/* main() calls pthread_exit(). */
+void pool_main_leaves(void);
+
+uint64_t pool_faults(void); /* answered so far */
+
+void pool_fork_child(void);
+
+#endif

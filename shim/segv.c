@@ -1,0 +1,206 @@
+#include "segv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include "memfd.h"
+#include "sys.h"
+#include "window.h"
+
+#define PIECES_SHARE 8 /* windows may take an eighth of vm.max_map_count, the gaps between them as much */
+
+static size_t pieces = 65530 / PIECES_SHARE;
+static _Atomic size_t least;
+
+static size_t page_size(void)
+{
+	return ranges_page();
+}
+
+static uint8_t *state_of(const struct range *r, uint64_t at)
+{
+	return &r->m->pages[(at - r->m->begin) / page_size()];
+}
+
+enum segv_state segv_page(const struct range *r, uintptr_t addr)
+{
+	return (enum segv_state)__atomic_load_n(state_of(r, r->at + (addr - r->base)), __ATOMIC_ACQUIRE);
+}
+
+/* The run of pages from *at on that have the state of the first, up to `to`; its bytes. */
+static size_t run(const struct range *r, uint64_t at, uint64_t to, uint8_t *state)
+{
+	uint64_t end = at + page_size();
+	*state = __atomic_load_n(state_of(r, at), __ATOMIC_ACQUIRE);
+	while (end < to && __atomic_load_n(state_of(r, end), __ATOMIC_ACQUIRE) == *state)
+		end += page_size();
+	return (size_t)(end - at);
+}
+
+static void set(const struct range *r, uint64_t at, size_t len, enum segv_state state)
+{
+	for (uint64_t end = at + len; at < end; at += page_size())
+		__atomic_store_n(state_of(r, at), (uint8_t)state, __ATOMIC_RELEASE);
+}
+
+static uintptr_t address(const struct range *r, uint64_t at)
+{
+	return r->base + (uintptr_t)(at - r->at);
+}
+
+int segv_start(const char **why)
+{
+	struct rlimit limit;
+	char buf[32] = "";
+	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < 4 * (rlim_t)FILE_UNIT_MAX) { /* else writing a window raises SIGXFSZ */
+		*why = "the file size limit (ulimit -f) is below 16 MiB";
+		return -EFBIG;
+	}
+	long fd = memfd_empty();
+	if (fd < 0) {
+		*why = "no file in memory (memfd_create)";
+		return (int)fd;
+	}
+	fd = sys4(SYS_openat, AT_FDCWD, "/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC, 0);
+	if (fd >= 0) {
+		if (sys3(SYS_read, fd, buf, sizeof buf - 1) > 0 && atol(buf) >= PIECES_SHARE)
+			pieces = (size_t)atol(buf) / PIECES_SHARE;
+		sys_close((int)fd);
+	}
+	return 0;
+}
+
+static void add_length(struct range *r, void *sum)
+{
+	*(size_t *)sum += r->len;
+}
+
+static size_t segv_least(void)
+{
+	return atomic_load_explicit(&least, memory_order_relaxed);
+}
+
+static long unfill(const struct range *r, uint64_t at, size_t len)
+{
+	long e = method_map_empty(address(r, at), len, PROT_NONE, at);
+	if (e == 0)
+		set(r, at, len, SEGV_UNFILLED);
+	return e;
+}
+
+static long segv_reserve(const struct range *r)
+{
+	size_t sum = r->len, each = page_size();
+	ranges_each(add_length, &sum);
+	while (each < sum / pieces && each < WINDOW_LEAST_MAX)
+		each *= 2;
+	atomic_store(&least, each > page_size() ? each : 0);
+	return unfill(r, r->at, r->len);
+}
+
+static long segv_place(const struct range *r, uint64_t from, uint64_t to, const uint8_t *src)
+{
+	long fd = -1, e = 0, new = 0;
+	size_t len;
+	uint8_t state;
+	for (uint64_t at = from; at < to && e == 0; at += len) {
+		len = run(r, at, to, &state);
+		if (state != SEGV_UNFILLED)
+			continue;
+		if (fd < 0)
+			fd = memfd_new("ctshim");
+		e = fd < 0 ? fd : memfd_write((int)fd, src + (at - from), len, at - from);
+		if (e == 0)
+			e = sys6(SYS_mmap, address(r, at), len, r->prot & ~PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, at - from);
+		if (e < 0 && e > -4096)
+			break;
+		e = 0;
+		sys3(SYS_madvise, address(r, at), len, MADV_DONTDUMP);
+		set(r, at, len, SEGV_FILLED);
+		new += (long)len;
+	}
+	if (fd >= 0)
+		sys_close((int)fd);
+	return e < 0 ? e : new;
+}
+
+static bool segv_present(const struct range *r, uint64_t from, uint64_t to)
+{
+	if (from < r->at)
+		from = r->at;
+	if (to > r->at + r->len)
+		to = r->at + r->len;
+	for (; from < to; from += page_size())
+		if (__atomic_load_n(state_of(r, from), __ATOMIC_ACQUIRE) == SEGV_UNFILLED)
+			return false;
+	return true;
+}
+
+static void segv_wake(const struct range *r, uint64_t from, uint64_t to)
+{
+	(void)r, (void)from, (void)to; /* who waits does so in flights_wait() */
+}
+
+static long segv_drop(const struct range *r, uint64_t from, uint64_t to, bool all)
+{
+	size_t len;
+	uint8_t state;
+	long e = 0;
+	for (uint64_t at = from; at < to && e == 0; at += len) {
+		len = run(r, at, to, &state);
+		if (state == SEGV_FILLED || (all && state == SEGV_WRITABLE))
+			e = unfill(r, at, len);
+	}
+	return e;
+}
+
+static long segv_protect(const struct range *r)
+{
+	size_t len;
+	uint8_t state;
+	long e = 0;
+	for (uint64_t at = r->at; at < r->at + r->len && e == 0; at += len) {
+		len = run(r, at, r->at + r->len, &state);
+		if (state != SEGV_UNFILLED)
+			e = sys3(SYS_mprotect, address(r, at), len, state == SEGV_FILLED ? r->prot & ~PROT_WRITE : r->prot);
+	}
+	return e;
+}
+
+static void segv_writable(const struct range *r, uint64_t from, uint64_t to)
+{
+	size_t len;
+	uint8_t state;
+	for (uint64_t at = from; at < to; at += len) {
+		len = run(r, at, to, &state);
+		if (state == SEGV_FILLED && sys3(SYS_mprotect, address(r, at), len, r->prot) == 0)
+			set(r, at, len, SEGV_WRITABLE);
+	}
+}
+
+/* What was written page by page, since windows are pieces of their own; the rest is filled anew where it is touched. */
+static long segv_move(const struct range *r, const struct range *to)
+{
+	size_t page = page_size();
+	long e = method_map_empty(to->base, to->len, PROT_NONE, to->at);
+	if (e < 0)
+		return e;
+	for (uint64_t at = r->at; at < r->at + r->len; at += page) {
+		uint8_t *state = state_of(r, at);
+		if (*state == SEGV_WRITABLE) {
+			long p = sys5(SYS_mremap, address(r, at), page, page, MREMAP_MAYMOVE | MREMAP_FIXED, address(to, at));
+			if (p < 0 && p > -4096)
+				return p;
+		} else {
+			*state = SEGV_UNFILLED;
+		}
+	}
+	return 0;
+}
+
+const struct method segv_method = {
+	"sigsegv", false, false, segv_least, segv_reserve, segv_place, segv_present, segv_wake, segv_drop, segv_protect, segv_writable, segv_move,
+};

@@ -1,0 +1,307 @@
+#include "window.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "budget.h"
+#include "fragments.h"
+#include "reads.h"
+#include "source.h"
+#include "sys.h"
+
+#define STAGINGS_MAX 17
+/* What is wanted, the units that reach over its borders, each FILE_UNIT_MAX long, and the pages that they share with others. */
+#define STAGING_BYTES (WINDOW_LEAST_MAX + (size_t)2 * FILE_UNIT_MAX + (1u << 20))
+#define STAGING_KEEP ((size_t)3 << 20) /* bytes of one that stay in memory */
+
+/* ---- staging ---- */
+
+struct staging {
+	_Atomic int busy;
+	uint8_t *mem;
+};
+
+static struct staging stagings[STAGINGS_MAX];
+static _Atomic int stagings_count; /* 0: before the start */
+static _Atomic uint32_t freed;     /* futex */
+
+static uint8_t *staging_map(void)
+{
+	uint8_t *p = source_alloc(STAGING_BYTES);
+	if (p) {
+		sys3(SYS_madvise, p, STAGING_BYTES, 14 /* MADV_HUGEPAGE */);
+		sys3(SYS_madvise, p, STAGING_BYTES, MADV_DONTFORK);
+	}
+	return p;
+}
+
+int window_start(void)
+{
+	cpu_set_t cpus;
+	int n = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) + 1 : 2;
+	stagings_count = n < STAGINGS_MAX ? n : STAGINGS_MAX;
+	return 0;
+}
+
+static struct staging *staging_get(void)
+{
+	for (;;) {
+		uint32_t seen = atomic_load(&freed);
+		for (int i = 0; i < stagings_count; i++) {
+			struct staging *s = &stagings[i];
+			int idle = 0;
+			if (!atomic_compare_exchange_strong(&s->busy, &idle, 1))
+				continue;
+			if (!s->mem)
+				s->mem = staging_map();
+			if (s->mem)
+				return s;
+			atomic_store(&s->busy, 0);
+			return NULL;
+		}
+		sys4(SYS_futex, &freed, FUTEX_WAIT_PRIVATE, seen, NULL);
+	}
+}
+
+static void staging_put(struct staging *s, size_t used)
+{
+	if (used > STAGING_KEEP)
+		sys3(SYS_madvise, s->mem + STAGING_KEEP, STAGING_BYTES - STAGING_KEEP, MADV_DONTNEED);
+	atomic_store(&s->busy, 0);
+	atomic_fetch_add(&freed, 1);
+	sys3(SYS_futex, &freed, FUTEX_WAKE_PRIVATE, 1);
+}
+
+void window_fork_child(void) /* the parent's staging is not there */
+{
+	for (int i = 0; i < STAGINGS_MAX; i++)
+		stagings[i] = (struct staging){ .busy = 0 };
+}
+
+/* ---- pages ---- */
+
+static uint64_t page_down(uint64_t x)
+{
+	return x & ~(uint64_t)(ranges_page() - 1);
+}
+
+static uint64_t page_up(uint64_t x)
+{
+	return page_down(x + ranges_page() - 1);
+}
+
+void window_units(const struct view *v, uint64_t *from, uint64_t *to)
+{
+	uint64_t other;
+	file_unit(v->file, *from, from, &other);
+	file_unit(v->file, *to - 1, &other, to);
+}
+
+/* A window at work. frame[0] is byte `origin` of the file, a page's first; [from, to) is known to be right. */
+struct window {
+	const struct method *how;
+	const struct range *r;
+	uint8_t *frame;
+	uint64_t origin, from, to, size;
+};
+
+static long place(const struct window *w, uint64_t from, uint64_t to)
+{
+	uint64_t first = w->r->at, last = w->r->at + w->r->len;
+	from = from > first ? from : first;
+	to = to < last ? to : last;
+	if (from >= to)
+		return 0;
+	budget_make_room((size_t)(to - from));
+	long r = w->how->place(w->r, from, to, w->frame + (from - w->origin));
+	if (r > 0)
+		budget_note(w->r->m->id, w->r->base + (uintptr_t)(from - w->r->at), (size_t)(to - from), (size_t)r);
+	return r < 0 ? r : 0;
+}
+
+/* The page that holds the first (or last) known byte is known in part: joins it with what the neighbour left, or leaves it to him. */
+static void join(struct window *w, uint64_t page)
+{
+	uint64_t end = page + ranges_page(), from = w->from > page ? w->from : page, to = w->to < end ? w->to : end;
+	if (end > w->size)
+		end = w->size;
+	if (fragments_add(w->r->m->id, page, end, &from, &to, w->frame + (page - w->origin))) {
+		if (w->from > page)
+			w->from = page;
+		if (w->to < end)
+			w->to = end;
+	}
+}
+
+/* Puts in place what is complete. 0 or -errno. */
+static long settle(struct window *w)
+{
+	uint64_t head = page_down(w->from), tail = page_down(w->to);
+	if (w->from == w->to)
+		return 0;
+	if (w->from != head)
+		join(w, head);
+	if (w->to != tail && w->to != w->size && (tail != head || w->from == head))
+		join(w, tail);
+	uint64_t from = page_up(w->from), to = page_down(w->to);
+	if (w->to == w->size && to != w->to) { /* behind the end of the file there are zeros */
+		to = page_up(w->to);
+		memset(w->frame + (w->size - w->origin), 0, (size_t)(to - w->size));
+	}
+	return from < to ? place(w, from, to) : 0;
+}
+
+/* Decrypts [from, to) into staging. What is right is put in place, as far as it goes; 0, or -1 with *err for byte w->to. */
+static int fill(struct window *w, uint64_t from, uint64_t to, struct err *err)
+{
+	const struct mapping *m = w->r->m;
+	w->size = file_size(m->v->file);
+	w->origin = page_down(from);
+	w->from = w->to = from;
+	int ret = 0;
+	while (w->to < to && ret == 0) {
+		ssize_t n = file_read(m->v->file, m->fd, w->to, w->frame + (w->to - w->origin), (size_t)(to - w->to), err);
+		if (n > 0)
+			w->to += (uint64_t)n;
+		else
+			ret = n < 0 ? -1 : err_set(err, ERR_DAMAGED, "the file was cut short while it was open");
+	}
+	long r = settle(w);
+	if (r < 0 && ret == 0)
+		ret = err_sys(err, (int)-r, "putting decrypted pages in place");
+	return ret;
+}
+
+/* ---- a touch ---- */
+
+/* What has to be decrypted for [page, end): all units with a byte on it but for what is known already. Empty: nothing. */
+static void plan(const struct method *how, const struct range *r, uint64_t page, uint64_t end, uint64_t *from, uint64_t *to)
+{
+	size_t least = how->least ? how->least() : 0;
+	struct fragment known = fragments_look(r->m->id, page);
+	*from = page;
+	*to = end;
+	if (known.from < known.to && known.from == page)
+		*from = known.to;
+	else if (known.from < known.to && known.to == end)
+		*to = known.from;
+	if (least > 0) { /* all of a block that begins at a multiple of its size, as far as it is r's */
+		uint64_t begin = page & ~(uint64_t)(least - 1), last = begin + least, size = file_size(r->m->v->file);
+		*from = begin > r->at ? begin : r->at;
+		*to = last < r->at + r->len ? last : r->at + r->len;
+		*to = *to < size ? *to : size;
+	}
+	if (*from < *to)
+		window_units(r->m->v, from, to);
+}
+
+/* The page cannot be right: from now on it is a SIGBUS. */
+static void give_up(const struct window *w, uint64_t page, const struct err *err)
+{
+	struct file_extent e;
+	struct mapping *m = w->r->m;
+	if (err) {
+		reads_report(m->v, w->to, err);
+		file_extent(m->v->file, w->to, &e);
+		if (err->code == ERR_DAMAGED)
+			mapping_note_bad(m, e.begin, e.end);
+		else
+			mapping_note_bad(m, page, page + ranges_page());
+	}
+	method_map_empty(w->r->base + (uintptr_t)(page - w->r->at), ranges_page(), w->r->prot, page);
+}
+
+/* No memory, no descriptor: not the file's fault, and it may pass. */
+static bool passes(const struct err *err)
+{
+	return err->code == ERR_SYSTEM && (err->sys_errno == ENOMEM || err->sys_errno == EAGAIN || err->sys_errno == ENFILE || err->sys_errno == EMFILE);
+}
+
+static void touch(struct window *w, uint64_t page, uint64_t end)
+{
+	struct err err = { 0 };
+	uint64_t from, to;
+	if (mapping_is_bad(w->r->m, page, end)) {
+		give_up(w, page, NULL);
+		return;
+	}
+	plan(w->how, w->r, page, end, &from, &to);
+	for (int tries = 0; fill(w, from, to, &err) < 0; tries++) {
+		if (!passes(&err) || tries >= 100) {
+			if (!w->how->present(w->r, page, page_up(end)))
+				give_up(w, page, &err);
+			return;
+		}
+		struct timespec nap = { 0, 10 * 1000 * 1000 };
+		sys2(SYS_nanosleep, &nap, NULL);
+	}
+}
+
+enum window_end window_touch(const struct method *how, const struct range *r, uintptr_t addr)
+{
+	uint64_t page = page_down(r->at + (addr - r->base)), size = file_size(r->m->v->file), end = page + ranges_page(), from, to;
+	struct window w = { .how = how, .r = r, .size = size };
+	if (page >= size) {
+		method_map_empty(r->base + (uintptr_t)(page - r->at), ranges_page(), r->prot, page);
+		return WINDOW_DONE;
+	}
+	if (end > size)
+		end = size;
+	plan(how, r, page, end, &from, &to);
+	int flight = flight_begin(r, addr, from, to);
+	if (flight < 0) {
+		struct range now;
+		if (!ranges_find(addr, &now))
+			return WINDOW_GONE;
+		bool same = now.m == r->m && now.base - now.at == r->base - r->at;
+		mapping_put(now.m);
+		return same ? WINDOW_BUSY : WINDOW_GONE;
+	}
+	enum window_end ret = WINDOW_DONE;
+	uint64_t again_from, again_to;
+	plan(how, r, page, end, &again_from, &again_to); /* what is known of the page can't change any more */
+	if (again_from != from || again_to != to) {
+		ret = WINDOW_BUSY;
+	} else if (!how->present(r, page, page + ranges_page())) {
+		struct staging *s = staging_get();
+		if (s) {
+			w.frame = s->mem;
+			touch(&w, page, end);
+			staging_put(s, (size_t)(w.to - w.origin));
+		} else {
+			ret = WINDOW_BUSY;
+		}
+	}
+	flight_end(flight);
+	how->wake(r, page_down(from < page ? from : page), page_up(to > end ? to : end));
+	return ret;
+}
+
+uint64_t window_span(const struct view *v, uint64_t from, uint64_t to, size_t bytes)
+{
+	uint64_t end = from, begin;
+	while (end < to && end - from < bytes)
+		file_unit(v->file, end, &begin, &end);
+	return end;
+}
+
+void window_ahead(const struct method *how, const struct range *r, uint64_t from, uint64_t to)
+{
+	struct window w = { .how = how, .r = r };
+	struct err err = { 0 };
+	int flight = flight_begin(r, 0, from, to);
+	if (flight < 0)
+		return;
+	uint64_t first = page_up(from), last = page_down(to);
+	struct staging *s = first >= last || !how->present(r, first, last) ? staging_get() : NULL;
+	if (s) {
+		w.frame = s->mem;
+		fill(&w, from, to, &err);
+		staging_put(s, (size_t)(w.to - w.origin));
+	}
+	flight_end(flight);
+	how->wake(r, page_down(from), page_up(to));
+}
