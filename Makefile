@@ -78,6 +78,13 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libct.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LINK) -pie -o $@ $^ -lcrypto
 
+# Unit tests of the shim have its hooks in themselves, in front of libc's, and its constructor runs.
+$(BUILD)/obj/tests/unit/shim_%.o: ALL_CFLAGS += -Ishim
+$(BUILD)/unit/shim_%: $(BUILD)/obj/tests/unit/shim_%.o $(SHIM_OBJS) $(BUILD)/libct.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LINK) -pie -o $@ $^ -l:libcrypto.a -ldl
+
 # Small programs that the tests run under the preload; they link nothing of ours.
 $(BUILD)/probes/%: tests/probes/%.c Makefile
 	@mkdir -p $(@D)

@@ -11,12 +11,19 @@
 
 #include <stdbool.h>
 
-/* Takes fd over: moves it to a high number. Returns the new number, or -errno; fd is closed either way. */
+/*
+ * Takes fd over: moves it to a high number. Returns the new number, or -errno (EMFILE: the process has all it may have); fd is closed
+ * either way. A static table: nothing is allocated, nothing waits. A thread that closes every descriptor at this very moment may
+ * still close the new one, as it may close what any open() is about to return.
+ */
 int guard_add(int fd);
 void guard_close(int fd); /* closes one of ours; -1 is allowed */
 
-/* Signal safe and cheap: one atomic load for numbers that were never ours. */
+/* Signal safe and cheap: one atomic load for numbers below all that were ever ours, else two. */
 bool guard_is(int fd);
+
+/* One of ours is in [first, last]. */
+bool guard_within(unsigned int first, unsigned int last);
 
 /* close_range(first, last, flags) but for ours. As the system call: 0 or -errno. */
 long guard_close_range(unsigned int first, unsigned int last, int flags);

@@ -1,14 +1,16 @@
-/* dup, fcntl, ioctl, close: what changes which descriptor is which file. */
+/* dup, fcntl, ioctl, close: what changes which descriptor is which file. Our own descriptors are not there (guard.h). */
 #include <errno.h>
 #include <linux/close_range.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "config.h"
 #include "copies.h"
+#include "guard.h"
 #include "hooks.h"
 #include "real.h"
 #include "streams.h"
@@ -34,8 +36,16 @@ static void forget(int from, int to)
 		views_closed((unsigned int)to, (unsigned int)to);
 }
 
+static int not_there(void)
+{
+	errno = EBADF;
+	return -1;
+}
+
 HOOK int dup(int fd)
 {
+	if (guard_is(fd))
+		return not_there();
 	return copied(fd, real_ready ? real.dup(fd) : (int)real_answer(sys1(SYS_dup, fd)));
 }
 
@@ -43,12 +53,16 @@ HOOK int dup2(int fd, int to)
 {
 	if (!real_ready)
 		return (int)real_answer(fd == to ? sys3(SYS_fcntl, fd, F_GETFD, 0) < 0 ? -EBADF : fd : sys3(SYS_dup3, fd, to, 0));
+	if (guard_is(fd) || guard_is(to))
+		return not_there();
 	forget(fd, to);
 	return copied(fd, real.dup2(fd, to));
 }
 
 HOOK int dup3(int fd, int to, int flags)
 {
+	if (guard_is(fd) || guard_is(to))
+		return not_there();
 	forget(fd, to);
 	return copied(fd, real_ready ? real.dup3(fd, to, flags) : (int)real_answer(sys3(SYS_dup3, fd, to, flags)));
 }
@@ -61,6 +75,8 @@ HOOK int fcntl(int fd, int op, ...)
 	va_start(ap, op);
 	void *arg = va_arg(ap, void *);
 	va_end(ap);
+	if (guard_is(fd))
+		return not_there();
 	if (op == F_SETFL && real_ready && !config.off && views_hinted(fd)) /* a view is read through the page cache */
 		arg = (void *)((uintptr_t)arg & ~(uintptr_t)O_DIRECT); /* NOLINT(performance-no-int-to-ptr): flags passed as a word */
 	int r = real_ready ? real.fcntl(fd, op, arg) : (int)real_answer(sys3(SYS_fcntl, fd, op, arg));
@@ -76,6 +92,8 @@ HOOK int ioctl(int fd, unsigned long request, ...)
 	va_start(ap, request);
 	void *arg = va_arg(ap, void *);
 	va_end(ap);
+	if (guard_is(fd))
+		return not_there();
 	if (!real_ready)
 		return (int)real_answer(sys3(SYS_ioctl, fd, request, arg));
 	return config.off ? real.ioctl(fd, request, arg) : copies_ioctl(fd, request, arg);
@@ -86,6 +104,8 @@ HOOK int close(int fd)
 {
 	if (!real_ready)
 		return (int)real_answer(sys1(SYS_close, fd));
+	if (guard_is(fd))
+		return not_there();
 	if (fd >= 0 && !config.off)
 		views_closed((unsigned int)fd, (unsigned int)fd);
 	return real.close(fd);
@@ -99,15 +119,26 @@ HOOK int close_range(unsigned int first, unsigned int last, int flags)
 		return (int)real_answer(sys3(SYS_close_range, first, last, flags));
 	if (!((unsigned int)flags & CLOSE_RANGE_CLOEXEC) && !config.off)
 		views_closed(first, last);
-	return real.close_range(first, last, flags);
+	return guard_within(first, last) ? (int)real_answer(guard_close_range(first, last, flags)) : real.close_range(first, last, flags);
 }
 
-HOOK void closefrom(int first)
+/* Where the kernel has no close_range(), or a sandbox forbids it. */
+static void close_each(unsigned int first)
 {
+	struct rlimit limit = { 0 };
+	sys4(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit);
+	for (unsigned int fd = first; fd < limit.rlim_cur && fd < INT_MAX; fd++)
+		if (!guard_is((int)fd))
+			sys_close((int)fd);
+}
+
+HOOK void closefrom(int from)
+{
+	unsigned int first = from < 0 ? 0 : (unsigned int)from;
 	if (real_ready && !config.off)
-		views_closed(first < 0 ? 0 : (unsigned int)first, UINT_MAX);
-	if (real_ready && real.closefrom)
-		real.closefrom(first);
-	else
-		sys3(SYS_close_range, first < 0 ? 0 : first, UINT_MAX, 0);
+		views_closed(first, UINT_MAX);
+	if (real_ready && real.closefrom && !guard_within(first, UINT_MAX))
+		real.closefrom(from);
+	else if (guard_close_range(first, UINT_MAX, 0) < 0)
+		close_each(first);
 }
