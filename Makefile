@@ -78,12 +78,13 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libct.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LINK) -pie -o $@ $^ -lcrypto
 
-# Unit tests of the shim have its hooks in themselves, in front of libc's, and its constructor runs.
+# Unit tests of the shim have its hooks in themselves, in front of libc's, and its constructor runs. What a test defines itself takes
+# the place of the shim's function of that name.
 $(BUILD)/obj/tests/unit/shim_%.o: ALL_CFLAGS += -Ishim
 $(BUILD)/unit/shim_%: $(BUILD)/obj/tests/unit/shim_%.o $(SHIM_OBJS) $(BUILD)/libct.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LINK) -pie -o $@ $^ -l:libcrypto.a -ldl
+	$(Q)$(CC) $(LINK) -Wl,--allow-multiple-definition -pie -o $@ $^ -l:libcrypto.a -ldl
 
 # Small programs that the tests run under the preload; they link nothing of ours.
 $(BUILD)/probes/%: tests/probes/%.c Makefile

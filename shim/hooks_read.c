@@ -1,10 +1,12 @@
-/* The read family, and the calls by which the kernel copies from a file. */
+/* The read family, and the calls by which the kernel copies from a file. What is read into may be memory of a view as well (lazy.h). */
 #include <errno.h>
+#include <limits.h>
 #include <unistd.h>
 
 #include "config.h"
 #include "copies.h"
 #include "hooks.h"
+#include "lazy.h"
 #include "reads.h"
 #include "real.h"
 #include "sys.h"
@@ -12,10 +14,17 @@
 
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 
+static void prepare_iov(const struct iovec *iov, int count)
+{
+	if (count > 0 && count <= IOV_MAX) /* else EINVAL */
+		lazy_prepare_iov(iov, (size_t)count, true);
+}
+
 HOOK ssize_t read(int fd, void *buf, size_t len)
 {
 	if (!real_ready)
 		return real_answer(sys3(SYS_read, fd, buf, len));
+	lazy_prepare(buf, len, true);
 	return views_plain(fd) || config.off ? real.read(fd, buf, len) : reads_read(fd, buf, len);
 }
 
@@ -23,6 +32,7 @@ HOOK ssize_t pread(int fd, void *buf, size_t len, off_t at)
 {
 	if (!real_ready)
 		return real_answer(sys4(SYS_pread64, fd, buf, len, at));
+	lazy_prepare(buf, len, true);
 	return views_plain(fd) || config.off ? real.pread(fd, buf, len, at) : reads_pread(fd, buf, len, at);
 }
 
@@ -30,6 +40,7 @@ HOOK ssize_t readv(int fd, const struct iovec *iov, int count)
 {
 	if (!real_ready)
 		return real_answer(sys3(SYS_readv, fd, iov, count));
+	prepare_iov(iov, count);
 	return views_plain(fd) || config.off ? real.readv(fd, iov, count) : reads_readv(fd, iov, count);
 }
 
@@ -37,6 +48,7 @@ HOOK ssize_t preadv(int fd, const struct iovec *iov, int count, off_t at)
 {
 	if (!real_ready)
 		return real_answer(sys5(SYS_preadv, fd, iov, count, at, 0));
+	prepare_iov(iov, count);
 	return views_plain(fd) || config.off ? real.preadv(fd, iov, count, at) : reads_preadv(fd, iov, count, at, 0, 1);
 }
 
@@ -44,6 +56,7 @@ HOOK ssize_t preadv2(int fd, const struct iovec *iov, int count, off_t at, int f
 {
 	if (!real_ready)
 		return real_answer(sys6(SYS_preadv2, fd, iov, count, at, 0, flags));
+	prepare_iov(iov, count);
 	if (views_plain(fd) || config.off)
 		return real.preadv2(fd, iov, count, at, flags);
 	return reads_preadv(fd, iov, count, at, flags, 2);

@@ -8,18 +8,23 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/sendfile.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "forks.h"
 #include "hooks.h"
+#include "lazy.h"
 #include "real.h"
 #include "sys.h"
 
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 
 #define OURS_MAX 512
+#define OUT 2 /* only while there is memory that must be filled first (lazy.h) */
 
 /* Used by the assembly below, hence not static. */
 const uint8_t hooks_syscall_ours[OURS_MAX] = {
@@ -38,8 +43,10 @@ const uint8_t hooks_syscall_ours[OURS_MAX] = {
 #ifdef SYS_fork
 	[SYS_fork] = 1,
 #endif
+	[SYS_write] = OUT, [SYS_pwrite64] = OUT, [SYS_writev] = OUT, [SYS_pwritev] = OUT, [SYS_pwritev2] = OUT,
+	[SYS_vmsplice] = OUT, [SYS_sendto] = OUT, [SYS_sendmsg] = OUT, [SYS_sendmmsg] = OUT, [SYS_recvfrom] = OUT,
+	[SYS_recvmsg] = OUT, [SYS_recvmmsg] = OUT, [SYS_getrandom] = OUT, [SYS_process_vm_readv] = OUT, [SYS_process_vm_writev] = OUT,
 };
-
 
 #if defined(__x86_64__)
 __asm__(".text\n"
@@ -96,12 +103,54 @@ static long forked(long nr, long a, long b, long c, long d, long e)
 	return real_answer(pid);
 }
 
+static long out(long nr, long a, long b, long c, long d, long e, long f)
+{
+	/* NOLINTBEGIN(performance-no-int-to-ptr): system calls take pointers as words */
+	switch (nr) {
+	case SYS_write:
+		return write((int)a, (const void *)b, (size_t)c);
+	case SYS_pwrite64:
+		return pwrite((int)a, (const void *)b, (size_t)c, d);
+	case SYS_writev:
+		return writev((int)a, (const struct iovec *)b, (int)c);
+	case SYS_pwritev:
+		return pwritev((int)a, (const struct iovec *)b, (int)c, d);
+	case SYS_pwritev2:
+		return pwritev2((int)a, (const struct iovec *)b, (int)c, d, (int)f);
+	case SYS_vmsplice:
+		return vmsplice((int)a, (const struct iovec *)b, (size_t)c, (unsigned int)d);
+	case SYS_sendto:
+		return sendto((int)a, (const void *)b, (size_t)c, (int)d, (const struct sockaddr *)e, (socklen_t)f);
+	case SYS_sendmsg:
+		return sendmsg((int)a, (const struct msghdr *)b, (int)c);
+	case SYS_sendmmsg:
+		return sendmmsg((int)a, (struct mmsghdr *)b, (unsigned int)c, (int)d);
+	case SYS_recvfrom:
+		return recvfrom((int)a, (void *)b, (size_t)c, (int)d, (struct sockaddr *)e, (socklen_t *)f);
+	case SYS_recvmsg:
+		return recvmsg((int)a, (struct msghdr *)b, (int)c);
+	case SYS_recvmmsg:
+		return recvmmsg((int)a, (struct mmsghdr *)b, (unsigned int)c, (int)d, (struct timespec *)e);
+	case SYS_getrandom:
+		return getrandom((void *)a, (size_t)b, (unsigned int)c);
+	case SYS_process_vm_readv:
+	case SYS_process_vm_writev:
+		return (nr == SYS_process_vm_readv ? process_vm_readv : process_vm_writev)(
+		        (pid_t)a, (const struct iovec *)b, (unsigned long)c, (const struct iovec *)d, (unsigned long)e, (unsigned long)f);
+	default:
+		return real_syscall(nr, a, b, c, d, e, f);
+	}
+	/* NOLINTEND(performance-no-int-to-ptr) */
+}
+
 /* Arguments as the caller passed them; those it did not pass are whatever the registers held. */
 long hooks_syscall(long nr, long a, long b, long c, long d, long e, long f)
 {
 	/* NOLINTBEGIN(performance-no-int-to-ptr): system calls take pointers as words */
 	if (!real_ready)
 		return real_answer(sys_call6(nr, a, b, c, d, e, f));
+	if (hooks_syscall_ours[nr] == OUT)
+		return lazy_any() ? out(nr, a, b, c, d, e, f) : real_syscall(nr, a, b, c, d, e, f);
 	switch (nr) {
 #ifdef SYS_fork
 	case SYS_fork:

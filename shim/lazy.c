@@ -325,10 +325,17 @@ void lazy_fill_for_kernel(const void *p, size_t len, bool for_write)
 	fill(p, len, for_write);
 }
 
-size_t lazy_prepare_limit(size_t len)
+bool lazy_is(const void *p, size_t len)
 {
-	size_t most = config.memory_max ? config.memory_max / 4 : len;
-	return atomic_load_explicit(&lazy_unserved, memory_order_relaxed) && len > most ? most : len;
+	struct range piece;
+	uintptr_t to;
+	return ranges_near((uintptr_t)p, len) && !__builtin_add_overflow((uintptr_t)p, len, &to) && ranges_next((uintptr_t)p, to, &piece);
+}
+
+size_t lazy_at_once(void)
+{
+	size_t most = budget_most() / 2 & ~(ranges_page() - 1);
+	return most ? most : ranges_page();
 }
 
 /* ---- fork ---- */

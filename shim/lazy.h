@@ -12,9 +12,11 @@
 #ifndef SHIM_LAZY_H
 #define SHIM_LAZY_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/uio.h>
 
 #include "method.h"
 #include "window.h"
@@ -34,16 +36,48 @@ void lazy_fill(const void *p, size_t len);
 
 extern _Atomic bool lazy_unserved; /* some mapping has pages that the kernel cannot fault in */
 
-void lazy_fill_for_kernel(const void *p, size_t len, bool for_write);
+/* The memory itself is not looked at: what a read is to fill need not be initialized. */
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11
+#define LAZY_ADDRESS __attribute__((access(none, 1)))
+#else
+#define LAZY_ADDRESS
+#endif
 
-static inline void lazy_prepare(const void *p, size_t len, bool for_write)
+LAZY_ADDRESS void lazy_fill_for_kernel(const void *p, size_t len, bool for_write);
+
+/* A byte of [p, p + len) lies in a mapping with such pages, filled or not. Signal safe, errno is kept. */
+LAZY_ADDRESS bool lazy_is(const void *p, size_t len);
+
+/*
+ * As much of such memory as should be prepared at once, in bytes, a multiple of the page size and never 0: longer writes go in pieces of it, each
+ * filled just before it is written. Well below what may be held at once, since another thread may need as much at the same moment.
+ */
+size_t lazy_at_once(void);
+
+#define LAZY_TRIES 8
+
+static inline bool lazy_any(void)
 {
-	if (atomic_load_explicit(&lazy_unserved, memory_order_relaxed))
+	return atomic_load_explicit(&lazy_unserved, memory_order_relaxed);
+}
+
+LAZY_ADDRESS static inline void lazy_prepare(const void *p, size_t len, bool for_write)
+{
+	if (lazy_any())
 		lazy_fill_for_kernel(p, len, for_write);
 }
 
-/* What a call that may do less than it was asked for should ask for at most: CTSHIM_MEMORY_MAX bounds what can be there at once. */
-size_t lazy_prepare_limit(size_t len);
+static inline void lazy_prepare_iov(const struct iovec *iov, size_t count, bool for_write)
+{
+	for (size_t i = 0; lazy_any() && i < count; i++)
+		lazy_fill_for_kernel(iov[i].iov_base, iov[i].iov_len, for_write);
+}
+
+/* A call has failed (errno); is it worth to prepare its memory again and repeat it? tries: counts, from 0. */
+static inline bool lazy_again(int *tries)
+{
+	return errno == EFAULT && lazy_any() && ++*tries < LAZY_TRIES;
+}
 
 /* Around fork(), _Fork() and clone(), without any lock. threads: the child may have threads made (not one of _Fork() or clone()). */
 void lazy_fork_before(void);

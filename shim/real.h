@@ -11,8 +11,12 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+
+#undef fread_unlocked /* glibc has macros of these */
+#undef fwrite_unlocked
 
 /* X(return type, name, parameters) */
 #define REAL_FUNCTIONS(X) \
@@ -26,6 +30,31 @@
 	X(ssize_t, readv, (int, const struct iovec *, int)) \
 	X(ssize_t, preadv, (int, const struct iovec *, int, off_t)) \
 	X(ssize_t, preadv2, (int, const struct iovec *, int, off_t, int)) \
+	X(ssize_t, write, (int, const void *, size_t)) \
+	X(ssize_t, pwrite, (int, const void *, size_t, off_t)) \
+	X(ssize_t, writev, (int, const struct iovec *, int)) \
+	X(ssize_t, pwritev, (int, const struct iovec *, int, off_t)) \
+	X(ssize_t, pwritev2, (int, const struct iovec *, int, off_t, int)) \
+	X(ssize_t, vmsplice, (int, const struct iovec *, size_t, unsigned int)) \
+	X(ssize_t, send, (int, const void *, size_t, int)) \
+	X(ssize_t, sendto, (int, const void *, size_t, int, const struct sockaddr *, socklen_t)) \
+	X(ssize_t, sendmsg, (int, const struct msghdr *, int)) \
+	X(int, sendmmsg, (int, struct mmsghdr *, unsigned int, int)) \
+	X(ssize_t, recv, (int, void *, size_t, int)) \
+	X(ssize_t, recvfrom, (int, void *, size_t, int, struct sockaddr *, socklen_t *)) \
+	X(ssize_t, recvmsg, (int, struct msghdr *, int)) \
+	X(int, recvmmsg, (int, struct mmsghdr *, unsigned int, int, struct timespec *)) \
+	X(ssize_t, getrandom, (void *, size_t, unsigned int)) \
+	X(ssize_t, process_vm_readv, \
+	  (pid_t, const struct iovec *, unsigned long, const struct iovec *, unsigned long, unsigned long)) \
+	X(ssize_t, process_vm_writev, \
+	  (pid_t, const struct iovec *, unsigned long, const struct iovec *, unsigned long, unsigned long)) \
+	X(size_t, fwrite, (const void *, size_t, size_t, FILE *)) \
+	X(size_t, fwrite_unlocked, (const void *, size_t, size_t, FILE *)) \
+	X(size_t, fread, (void *, size_t, size_t, FILE *)) \
+	X(size_t, fread_unlocked, (void *, size_t, size_t, FILE *)) \
+	X(size_t, __fread_chk, (void *, size_t, size_t, size_t, FILE *)) \
+	X(size_t, __fread_unlocked_chk, (void *, size_t, size_t, size_t, FILE *)) \
 	X(void *, mmap, (void *, size_t, int, int, int, off_t)) \
 	X(int, dup, (int)) \
 	X(int, dup2, (int, int)) \
