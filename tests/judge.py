@@ -99,6 +99,15 @@ def data_keys(raw, keyset):
     return found
 
 
+def chunks(raw):
+    """[(tensor, number, begin, end)] of every chunk, offsets in the file. raw: the file, or no more than its header."""
+    n, _, meta, tensors = split(raw)
+    keys, entries = json.loads(meta["__crypto_keys__"]), json.loads(meta["__encryption__"])
+    size = keys.get("chunk_size", 2 << 20 if keys["version"] == "2" else None)
+    return [(name, i, 8 + n + at, 8 + n + min(at + (size or b - a), b))
+            for name, _, _, a, b in tensors if name in entries for i, at in enumerate(range(a, b, size or b - a or 1))]
+
+
 def view(raw, keyset):
     """(bytes of the view, damaged ranges [(begin, end)] in it). raw: the whole encrypted file; keyset: a parsed JWK set."""
     n, _, meta, tensors = split(raw)
