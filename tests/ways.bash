@@ -61,8 +61,9 @@ as() {
 	"$WAYS/bin/refuse" "${opts[@]}" "$@"
 }
 
-# way WAY CMD…: the same under the preload, for 90 seconds at most. Its statistics: $WAYS/out/WAY.stats, those of this run alone.
-way() {
+# way_unloaded WAY [NAME=VALUE…] CMD…: as `as`, for WAY_SECONDS (90) at most, with all that the shim would need in the environment. What the
+# shim then counts: $WAYS/out/WAY.stats, of this run alone.
+way_unloaded() {
 	local how=$1 sock=$CT_AGENT_SOCK mmap=auto
 	shift
 	case $how in
@@ -70,8 +71,13 @@ way() {
 	eager) mmap=eager ;;
 	esac
 	rm -f "$WAYS/out/$how.stats"
-	as "$how" timeout -k 5 90 env LD_PRELOAD="${PRELOAD/$SHIM/$WAY_SHIM}" ${ASAN_HOST_OPTIONS:+ASAN_OPTIONS="$ASAN_HOST_OPTIONS"} \
+	as "$how" timeout -k 5 "${WAY_SECONDS:-90}" env ${ASAN_HOST_OPTIONS:+ASAN_OPTIONS="$ASAN_HOST_OPTIONS"} \
 		CT_AGENT_SOCK="$sock" CTSHIM_STATS="$WAYS/out/$how.stats" CTSHIM_MMAP="$mmap" "$@"
+}
+
+# way WAY CMD…: the same under the preload.
+way() {
+	way_unloaded "$1" LD_PRELOAD="${PRELOAD/$SHIM/$WAY_SHIM}" "${@:2}"
 }
 
 # way_method WAY: the method that must be in use, by what the kernel allows there.
@@ -90,10 +96,11 @@ way_stat() {
 }
 
 # each_way FUNCTION ARGS…: FUNCTION ARGS… WAY for every way, side by side; fails if it fails in any. The ways for root need root.
+# WAYS_EXTRA: further ways, for root (default: root-nouffd).
 each_way() {
 	local how log rc
 	local -a hows=(user nouffd eager) pids=() failed=()
-	[[ $EUID != 0 ]] || hows=(root "${hows[@]}" root-nouffd)
+	[[ $EUID != 0 ]] || hows=(root "${hows[@]}" ${WAYS_EXTRA-root-nouffd})
 	for how in "${hows[@]}"; do
 		log=$WAYS/out/$how.log
 		(
