@@ -35,8 +35,9 @@ AGENT_OBJS := $(call objs,agent)
 CLI_OBJS := $(call objs,cli)
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/*.c)))
 PROBES := $(patsubst tests/probes/%.c,$(BUILD)/probes/%,$(sort $(wildcard tests/probes/*.c)))
+BENCH := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard tests/bench/*.c)))
 
-.PHONY: all help install uninstall test test-clients unit check clean tools
+.PHONY: all help install uninstall test test-clients unit check bench bench-tools soak clean tools
 all: $(BUILD)/libctshim.so $(BUILD)/ct $(BUILD)/ct-agent
 
 help:
@@ -47,6 +48,8 @@ help:
 	@echo 'make test-clients  only the tests that need packages from PyPI'
 	@echo 'make unit          only the unit tests in C'
 	@echo 'make check         cppcheck, clang-tidy, shellcheck'
+	@echo 'make bench         what mapping costs against its targets, on a 1 GiB model (tests/bench/maps --help)'
+	@echo 'make soak          the storm of tests/lazy_storm.bats, 60 s per method'
 	@echo 'make clean         removes build directories'
 	@echo 'knobs: V=1  SANITIZE=address,undefined  PREFIX=  DESTDIR=  CFLAGS='
 
@@ -92,7 +95,15 @@ $(BUILD)/probes/%: tests/probes/%.c tests/probes/probe.h Makefile
 	$(call say,CC,$<)
 	$(Q)$(CC) -std=gnu11 -O1 -g -Wall -Wextra -Werror -pthread -D_GNU_SOURCE -o $@ $< -ldl
 
+# What the benchmarks measure with; the OpenSSL of the floor is the shim's own.
+$(BUILD)/bench/%: tests/bench/%.c tests/bench/bench.h Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -pthread -D_GNU_SOURCE -o $@ $< -l:libcrypto.a -ldl
+
 tools: $(UNIT) $(PROBES)
+
+bench-tools: all $(BENCH) $(PROBES)
 
 unit: $(UNIT)
 	$(Q)set -e; for t in $^; do $$t; done
@@ -105,6 +116,12 @@ test-clients:
 
 check:
 	scripts/check
+
+bench: bench-tools
+	tests/bench/maps
+
+soak: all tools
+	STORM_SECONDS=60 bats tests/lazy_storm.bats
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib
