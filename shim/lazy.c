@@ -296,12 +296,12 @@ static void fill_piece(const struct method *how, const struct range *r, bool for
 		make_writable(r->base + r->len - 1);
 }
 
-static void fill(const void *p, size_t len, bool for_write)
+static void fill(uintptr_t p, size_t len, bool for_write)
 {
 	const struct method *how = method;
-	uintptr_t from = (uintptr_t)p & ~(uintptr_t)(ranges_page() - 1), to;
+	uintptr_t from = p & ~(uintptr_t)(ranges_page() - 1), to;
 	struct range piece, r;
-	if (!how || !ranges_near((uintptr_t)p, len) || __builtin_add_overflow((uintptr_t)p, len, &to))
+	if (!how || !ranges_near(p, len) || __builtin_add_overflow(p, len, &to))
 		return;
 	check_alive();
 	to = (to + ranges_page() - 1) & ~(uintptr_t)(ranges_page() - 1);
@@ -317,12 +317,12 @@ static void fill(const void *p, size_t len, bool for_write)
 
 void lazy_fill(const void *p, size_t len)
 {
-	fill(p, len, false);
+	fill((uintptr_t)p, len, false);
 }
 
 void lazy_fill_for_kernel(const void *p, size_t len, bool for_write)
 {
-	fill(p, len, for_write);
+	fill((uintptr_t)p, len, for_write);
 }
 
 bool lazy_is(const void *p, size_t len)
