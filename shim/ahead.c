@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 
 #define CROSSED_ENOUGH 3  /* borders of tensors, until a stream is led over the next */
+#define HITS_ENOUGH 3     /* touches in order, until they are no coincidence */
+#define RUN_ENOUGH (256u << 10) /* or bytes of them */
 #define LATE_MAX 8        /* touches behind a stream, until they are taken for a new pass */
 
 static struct ahead_stream *oldest(struct ahead *a)
@@ -66,7 +68,9 @@ bool ahead_note(struct ahead *a, const struct ahead_touch *t)
 			s->run += t->unit_end - s->next;
 		if (s->next >= t->tensor_end || t->page_end > t->tensor_end)
 			s->crossed++;
-		s->distance = s->distance ? min(s->distance * 2, t->most) : min(unit, t->most);
+		s->hits++;
+		if (s->hits >= HITS_ENOUGH || s->run >= RUN_ENOUGH)
+			s->distance = s->distance ? min(s->distance * 2, t->most) : min(unit, t->most);
 	}
 	s->used = ++a->clock;
 	if (t->unit_end > s->next)

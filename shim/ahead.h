@@ -23,6 +23,7 @@ struct ahead_stream {
 	uint64_t pos, to;  /* what is still to be read ahead: [pos, to) */
 	uint32_t crossed;  /* borders of tensors that it went over */
 	uint32_t used;     /* age */
+	uint32_t hits;     /* touches where they were expected */
 	uint32_t behind;   /* touches in a row behind `next` */
 };
 

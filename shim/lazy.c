@@ -179,14 +179,15 @@ static void note(const struct range *r, uintptr_t addr)
 		pool_poke();
 }
 
-enum window_end lazy_touch(const struct range *r, uintptr_t addr)
+enum window_end lazy_touch(const struct range *r, uintptr_t addr, bool again)
 {
-	note(r, addr);
+	if (!again)
+		note(r, addr);
 	return window_touch(method, r, addr);
 }
 
-/* Until the page is there, or isn't ours any more. */
-static void touch_wait(uintptr_t addr)
+/* Until the page is there, or isn't ours any more. quietly: it is no touch that reading ahead should follow. */
+static void touch_wait(uintptr_t addr, bool quietly)
 {
 	enum window_end end;
 	do {
@@ -194,7 +195,8 @@ static void touch_wait(uintptr_t addr)
 		uint32_t seen = flights_seen();
 		if (!ranges_find(addr, &r))
 			return;
-		end = lazy_touch(&r, addr);
+		end = lazy_touch(&r, addr, quietly);
+		quietly = true;
 		mapping_put(r.m);
 		if (end == WINDOW_BUSY)
 			flights_wait(seen);
@@ -241,11 +243,11 @@ static bool fault(int signo, const siginfo_t *info, const void *context)
 		ours = how && how != &segv_method && page < file_size(r.m->v->file) &&
 		       !mapping_is_bad(r.m, page, page + ranges_page());
 		if (ours)
-			touch_wait(addr);
+			touch_wait(addr, false);
 	} else if (how != &segv_method || info->si_code != SEGV_ACCERR || !(r.prot & (write ? PROT_WRITE : PROT_READ | PROT_EXEC))) {
 		ours = false;
 	} else if (segv_page(&r, addr) == SEGV_UNFILLED) {
-		touch_wait(addr);
+		touch_wait(addr, false);
 	} else if (write && segv_page(&r, addr) == SEGV_FILLED) {
 		make_writable(addr);
 	} /* else another thread was faster */
@@ -274,19 +276,18 @@ static uint64_t first_missing(const struct method *how, const struct range *r, u
 
 static void fill_piece(const struct method *how, const struct range *r, bool for_write)
 {
-	uint64_t end = r->at + r->len, step = budget_most();
+	uint64_t end = r->at + r->len, step = budget_most(), size = file_size(r->m->v->file);
 	for (uint64_t from = r->at; from < end;) {
-		uint64_t to = end - from < step ? end : from + step;
-		if (to - from > WINDOW_BYTES) {
-			uint64_t a = from, b = to < file_size(r->m->v->file) ? to : file_size(r->m->v->file);
-			if (a < b && first_missing(how, r, from, to) < to) {
-				window_units(r->m->v, &a, &b);
-				mapping_wants(r->m, a, b);
-				pool_poke();
-			}
+		uint64_t to = end - from < step ? end : from + step, a = from, b = to < size ? to : size;
+		if (to - from > WINDOW_BYTES && a < b && first_missing(how, r, from, to) < to) {
+			window_units(r->m->v, &a, &b);
+			mapping_wants(r->m, a, b);
+			pool_poke();
+			while (window_ahead(how, r->m))
+				;
 		}
 		while ((from = first_missing(how, r, from, to)) < to) {
-			touch_wait(r->base + (uintptr_t)(from - r->at));
+			touch_wait(r->base + (uintptr_t)(from - r->at), true);
 			from += ranges_page(); /* there, or given up */
 		}
 	}

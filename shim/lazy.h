@@ -28,8 +28,8 @@ const char *lazy_name(void); /* of the method that was chosen so far: "none", "e
 
 uint64_t lazy_faults(void);  /* touches that were answered by a signal handler or a thread, in this process */
 
-/* Answers a touch of a page that r holds: once. For the shim's threads. */
-enum window_end lazy_touch(const struct range *r, uintptr_t addr);
+/* Answers a touch of a page that r holds: once. again: of a touch that was noted already for reading ahead. For the shim's threads. */
+enum window_end lazy_touch(const struct range *r, uintptr_t addr, bool again);
 
 /* Fills what is ours of [p, p + len), on all cores, as far as it can be right. */
 void lazy_fill(const void *p, size_t len);

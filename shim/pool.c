@@ -80,7 +80,7 @@ static void wake(uintptr_t addr)
 	method->wake(&page, 0, ranges_page());
 }
 
-static bool answer_once(const struct uffd_fault *f)
+static bool answer_once(const struct uffd_fault *f, bool again)
 {
 	struct range r;
 	bool done = true;
@@ -91,7 +91,7 @@ static bool answer_once(const struct uffd_fault *f)
 	if (f->protected) {
 		done = uffd_unprotect(&r, f->addr);
 	} else {
-		enum window_end end = lazy_touch(&r, f->addr);
+		enum window_end end = lazy_touch(&r, f->addr, again);
 		done = end != WINDOW_BUSY;
 		if (end == WINDOW_GONE)
 			wake(f->addr);
@@ -102,27 +102,15 @@ static bool answer_once(const struct uffd_fault *f)
 
 static void answer(struct demand *d)
 {
-	d->seen = flights_seen();
-	d->parked = true;
-	while (!answer_once(&d->fault) && !demand_put(d))
+	bool again = d->parked;
+	do {
+		d->seen = flights_seen();
+		d->parked = true;
+		if (answer_once(&d->fault, again) || demand_put(d))
+			return;
+		again = true;
 		flights_wait(d->seen);
-}
-
-static uint64_t span(const struct view *v, uint64_t from, uint64_t to)
-{
-	size_t least = method->least ? method->least() : 0;
-	return window_span(v, from, to, least > WINDOW_BYTES ? least : WINDOW_BYTES);
-}
-
-static bool read_ahead(void)
-{
-	struct range r;
-	uint64_t from, to;
-	if (!ranges_take_ahead(&r, &from, &to, span))
-		return false;
-	window_ahead(method, &r, from, to);
-	mapping_put(r.m);
-	return true;
+	} while (true);
 }
 
 /* ---- threads ---- */
@@ -165,7 +153,7 @@ static void *filler(void *arg)
 			answer(&d);
 			continue;
 		}
-		if (read_ahead())
+		if (window_ahead(method, NULL))
 			continue;
 		bool watching = budget_watch();
 		int ms = main_left ? ALONE_MS : watching ? WATCH_MS : 0;

@@ -268,29 +268,6 @@ bool ranges_next(uintptr_t from, uintptr_t to, struct range *piece)
 	return found;
 }
 
-bool ranges_take_ahead(struct range *r, uint64_t *from, uint64_t *to, uint64_t (*span)(const struct view *, uint64_t, uint64_t))
-{
-	struct ahead_stream *s;
-	bool found = false;
-	lock_saved saved = lock_acquire(&lock);
-	for (int i = 0; i < mappings_high && !found; i++) {
-		struct mapping *m = &mappings[i];
-		while (m->refs > 0 && !found && (s = ahead_pending(&m->ahead))) {
-			*from = s->pos;
-			*to = span(m->v, s->pos, s->to);
-			s->pos = *to;
-			for (int k = 0; k < ranges_high && !found; k++) {
-				*r = ranges[k];
-				found = r->len > 0 && r->m == m && *from < r->at + r->len && r->at < *to;
-			}
-			if (found)
-				atomic_fetch_add(&m->refs, 1);
-		}
-	}
-	lock_release(&lock, saved);
-	return found;
-}
-
 int ranges_cut(uintptr_t from, uintptr_t to)
 {
 	struct range *r;
@@ -415,6 +392,61 @@ int flight_begin(const struct range *r, uintptr_t addr, uint64_t from, uint64_t 
 out:
 	lock_release(&lock, saved);
 	return slot;
+}
+
+/* The first flight of m that overlaps [from, to). Under the lock. */
+static const struct flight *in_the_way(const struct mapping *m, uint64_t from, uint64_t to)
+{
+	const struct flight *first = NULL;
+	for (int i = 0; i < FLIGHTS_MAX; i++) {
+		const struct flight *f = &flights[i];
+		if (f->m == m && from < f->to && f->from < to && (!first || f->from < first->from))
+			first = f;
+	}
+	return first;
+}
+
+/* The next window of one stream: its flight, or -1. What somebody works on already is left out. Under the lock. */
+static int take_window(struct mapping *m, struct ahead_stream *s, struct range *r, uint64_t *from, uint64_t *to, ranges_span span)
+{
+	const struct flight *other;
+	int slot = 0;
+	*from = s->pos;
+	*to = span(m->v, s->pos, s->to);
+	while (*from < *to && (other = in_the_way(m, *from, *to)) && other->from <= *from)
+		*from = other->to;
+	if (*from < *to && other)
+		*to = other->from;
+	s->pos = *from < *to ? *to : *from;
+	if (*from >= *to)
+		return -1;
+	for (int k = 0; k < ranges_high; k++) {
+		*r = ranges[k];
+		if (r->len == 0 || r->m != m || *from >= r->at + r->len || r->at >= *to || is_changing(r, *from, *to))
+			continue;
+		while (slot < FLIGHTS_MAX && flights[slot].m)
+			slot++;
+		if (slot == FLIGHTS_MAX)
+			return -1;
+		atomic_fetch_add(&m->refs, 1);
+		flights[slot] = (struct flight){ m, *from, *to };
+		return slot;
+	}
+	return -1;
+}
+
+int ranges_take_ahead(const struct mapping *of, struct range *r, uint64_t *from, uint64_t *to, ranges_span span)
+{
+	struct ahead_stream *s;
+	int flight = -1;
+	lock_saved saved = lock_acquire(&lock);
+	for (int i = 0; i < mappings_high && flight < 0; i++) {
+		struct mapping *m = &mappings[i];
+		while (m->refs > 0 && (!of || m == of) && flight < 0 && (s = ahead_pending(&m->ahead)))
+			flight = take_window(m, s, r, from, to, span);
+	}
+	lock_release(&lock, saved);
+	return flight;
 }
 
 void flight_end(int flight)

@@ -113,9 +113,10 @@ void mapping_wants(struct mapping *m, uint64_t from, uint64_t to);
 void mapping_wants_not(struct mapping *m, uint64_t from, uint64_t to);
 
 /*
- * Takes the next window that is to be read ahead, of any mapping: bytes [*from, *to) of r's mapping, which is pinned. span says where a window
- * that begins somewhere ends (window.h).
+ * Takes the next window that is to be read ahead, of `of` or (NULL) of any mapping, and begins a flight over it: bytes [*from, *to) of r's
+ * mapping. span says where a window that begins somewhere ends (window.h). The flight, or -1: nothing is to be done.
  */
-bool ranges_take_ahead(struct range *r, uint64_t *from, uint64_t *to, uint64_t (*span)(const struct view *, uint64_t, uint64_t));
+typedef uint64_t (*ranges_span)(const struct view *v, uint64_t from, uint64_t to);
+int ranges_take_ahead(const struct mapping *of, struct range *r, uint64_t *from, uint64_t *to, ranges_span span);
 
 #endif

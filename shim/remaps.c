@@ -257,12 +257,12 @@ static long advise(uintptr_t from, uintptr_t to, int advice)
 	case MADV_DONTFORK:
 	case MADV_DOFORK: /* the memory itself stays out of children that our hooks don't see */
 		return ranges_set(from, to, RANGES_NO_FORK, advice == MADV_DONTFORK);
+	case MADV_KEEPONFORK:
 	case MADV_DONTDUMP:
 	case MADV_DODUMP: /* plaintext never goes into a core dump */
 		return 0;
 	case MADV_FREE:
 	case MADV_WIPEONFORK:
-	case MADV_KEEPONFORK:
 	case MADV_REMOVE: /* a file that was opened to be read */
 		return advice == MADV_REMOVE ? -EACCES : -EINVAL;
 	default:
@@ -278,7 +278,7 @@ int remaps_madvise(void *addr, size_t len, int advice)
 		return answer(sys3(SYS_madvise, addr, len, advice));
 	if (advice == MADV_WILLNEED) {
 		want(from, to, true);
-		return 0;
+		return answer(sys3(SYS_madvise, addr, len, advice)); /* its errors; it has nothing to read */
 	}
 #ifdef MADV_POPULATE_READ
 	if (advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE) {

@@ -280,28 +280,60 @@ enum window_end window_touch(const struct method *how, const struct range *r, ui
 	return ret;
 }
 
-uint64_t window_span(const struct view *v, uint64_t from, uint64_t to, size_t bytes)
+/* A window ends at the first border of a unit behind `window_bytes`, or behind `to`. */
+static _Atomic size_t window_bytes = WINDOW_BYTES;
+
+static uint64_t span(const struct view *v, uint64_t from, uint64_t to)
 {
 	uint64_t end = from, begin;
-	while (end < to && end - from < bytes)
+	while (end < to && end - from < window_bytes)
 		file_unit(v->file, end, &begin, &end);
 	return end;
 }
 
-void window_ahead(const struct method *how, const struct range *r, uint64_t from, uint64_t to)
+/* The unit at `at` was decrypted already, and its pages are there. *end: its end. */
+static bool is_there(const struct method *how, const struct range *r, uint64_t at, uint64_t *end)
 {
-	struct window w = { .how = how, .r = r };
+	uint64_t begin;
+	file_unit(r->m->v->file, at, &begin, end);
+	uint64_t first = page_up(begin), last = page_down(*end);
+	return first < last && how->present(r, first, last);
+}
+
+/* The units of [from, to) that are not there, in runs. */
+static void fill_gaps(struct window *w, uint64_t from, uint64_t to)
+{
 	struct err err = { 0 };
-	int flight = flight_begin(r, 0, from, to);
+	uint64_t run = from, end;
+	for (uint64_t at = from; at < to; at = end) {
+		if (!is_there(w->how, w->r, at, &end))
+			continue;
+		if (run < at)
+			fill(w, run, at, &err);
+		run = end;
+	}
+	if (run < to)
+		fill(w, run, to, &err);
+}
+
+bool window_ahead(const struct method *how, const struct mapping *of)
+{
+	struct range r;
+	struct window w = { .how = how, .r = &r };
+	uint64_t from, to;
+	size_t least = how->least ? how->least() : 0;
+	atomic_store(&window_bytes, least > WINDOW_BYTES ? least : WINDOW_BYTES);
+	int flight = ranges_take_ahead(of, &r, &from, &to, span);
 	if (flight < 0)
-		return;
+		return false;
 	uint64_t first = page_up(from), last = page_down(to);
-	struct staging *s = first >= last || !how->present(r, first, last) ? staging_get() : NULL;
+	struct staging *s = first >= last || !how->present(&r, first, last) ? staging_get() : NULL;
 	if (s) {
 		w.frame = s->mem;
-		fill(&w, from, to, &err);
-		staging_put(s, (size_t)(w.to - w.origin));
+		fill_gaps(&w, from, to);
+		staging_put(s, (size_t)(to - from));
 	}
 	flight_end(flight);
-	how->wake(r, page_down(from), page_up(to));
+	how->wake(&r, page_down(from), page_up(to));
+	return true;
 }

@@ -28,13 +28,10 @@ int window_start(void); /* 0 or -ENOMEM */
 enum window_end window_touch(const struct method *how, const struct range *r, uintptr_t addr);
 
 /*
- * Fills the window [from, to), at borders of units (window_span()). Never gives a page up: what cannot be right stays unfilled, and where
- * somebody works already nothing is done.
+ * Fills the next window that is to be read ahead, of mapping `of` or (NULL) any. Never gives a page up: what cannot be right stays unfilled.
+ * false: nothing was to be done.
  */
-void window_ahead(const struct method *how, const struct range *r, uint64_t from, uint64_t to);
-
-/* The end of the window that begins at `from`: the first border of a unit behind `bytes` (to WINDOW_LEAST_MAX), or behind `to`. */
-uint64_t window_span(const struct view *v, uint64_t from, uint64_t to, size_t bytes);
+bool window_ahead(const struct method *how, const struct mapping *of);
 
 /* The units with a byte in [*from, *to), as bytes of the file. */
 void window_units(const struct view *v, uint64_t *from, uint64_t *to);
