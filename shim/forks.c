@@ -2,6 +2,7 @@
 
 #include "heap.h"
 #include "lazy.h"
+#include "signals.h"
 #include "stats.h"
 #include "views.h"
 
@@ -17,6 +18,7 @@ void forks_after(void)
 
 void forks_child(bool threads)
 {
+	signals_fork_child();
 	heap_fork_child();
 	views_fork_child();
 	lazy_fork_child(threads);

@@ -7,9 +7,17 @@
 #ifndef SHIM_HOOKS_H
 #define SHIM_HOOKS_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 #define HOOK __attribute__((visibility("default")))
 
 /* Another name that glibc exports for the same function, with the same parameters. */
 #define HOOK_ALIAS(ret, other, name, params) HOOK ret other params __attribute__((alias(#name), copy(name)));
+
+/* hooks_signal.c's part of syscall(). */
+struct signals_action;
+long hooks_rt_sigaction(int signo, const struct signals_action *set, struct signals_action *old, size_t size);
+long hooks_rt_sigprocmask(int how, const uint64_t *set, uint64_t *old, size_t size);
 
 #endif

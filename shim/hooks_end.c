@@ -8,6 +8,7 @@
 
 #include "hooks.h"
 #include "real.h"
+#include "signals_mask.h"
 #include "stats.h"
 #include "sys.h"
 
@@ -23,8 +24,16 @@ HOOK void _exit(int status)
 
 HOOK_ALIAS(void, _Exit, _exit, (int))
 
+/* The next program inherits this thread's mask: as the application means it. */
+static void before_exec(void)
+{
+	stats_write();
+	signals_mask_bare();
+}
+
 static int failed(int r)
 {
+	signals_mask_adopt(0);
 	stats_exec_failed();
 	return r;
 }
@@ -33,7 +42,7 @@ HOOK int execve(const char *path, char *const argv[], char *const env[])
 {
 	if (!real_ready)
 		return (int)real_answer(sys3(SYS_execve, path, argv, env));
-	stats_write();
+	before_exec();
 	return failed(real.execve(path, argv, env));
 }
 
@@ -46,7 +55,7 @@ HOOK int execvpe(const char *file, char *const argv[], char *const env[])
 {
 	if (!real_ready)
 		real_resolve();
-	stats_write();
+	before_exec();
 	return failed(real.execvpe(file, argv, env));
 }
 
@@ -59,6 +68,6 @@ HOOK int fexecve(int fd, char *const argv[], char *const env[])
 {
 	if (!real_ready)
 		real_resolve();
-	stats_write();
+	before_exec();
 	return failed(real.fexecve(fd, argv, env));
 }

@@ -9,6 +9,7 @@
 #include "lazy.h"
 #include "reads.h"
 #include "real.h"
+#include "signals_app.h"
 #include "sys.h"
 #include "views.h"
 
@@ -25,7 +26,7 @@ HOOK ssize_t read(int fd, void *buf, size_t len)
 	if (!real_ready)
 		return real_answer(sys3(SYS_read, fd, buf, len));
 	lazy_prepare(buf, len, true);
-	return views_plain(fd) || config.off ? real.read(fd, buf, len) : reads_read(fd, buf, len);
+	return signals_read(fd, buf, views_plain(fd) || config.off ? real.read(fd, buf, len) : reads_read(fd, buf, len));
 }
 
 HOOK ssize_t pread(int fd, void *buf, size_t len, off_t at)

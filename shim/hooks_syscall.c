@@ -19,6 +19,7 @@
 #include "hooks.h"
 #include "lazy.h"
 #include "real.h"
+#include "signals_app.h"
 #include "sys.h"
 
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
@@ -46,6 +47,7 @@ const uint8_t hooks_syscall_ours[OURS_MAX] = {
 	[SYS_write] = OUT, [SYS_pwrite64] = OUT, [SYS_writev] = OUT, [SYS_pwritev] = OUT, [SYS_pwritev2] = OUT,
 	[SYS_vmsplice] = OUT, [SYS_sendto] = OUT, [SYS_sendmsg] = OUT, [SYS_sendmmsg] = OUT, [SYS_recvfrom] = OUT,
 	[SYS_recvmsg] = OUT, [SYS_recvmmsg] = OUT, [SYS_getrandom] = OUT, [SYS_process_vm_readv] = OUT, [SYS_process_vm_writev] = OUT,
+	[SYS_rt_sigaction] = 1, [SYS_rt_sigprocmask] = 1,
 };
 
 #if defined(__x86_64__)
@@ -210,6 +212,10 @@ long hooks_syscall(long nr, long a, long b, long c, long d, long e, long f)
 		return mlock((const void *)a, (size_t)b);
 	case SYS_mlock2:
 		return mlock2((const void *)a, (size_t)b, (unsigned int)c);
+	case SYS_rt_sigaction:
+		return hooks_rt_sigaction((int)a, (const struct signals_action *)b, (struct signals_action *)c, (size_t)d);
+	case SYS_rt_sigprocmask:
+		return hooks_rt_sigprocmask((int)a, (const uint64_t *)b, (uint64_t *)c, (size_t)d);
 	default:
 		return real_answer(sys_call6(nr, a, b, c, d, e, f));
 	}

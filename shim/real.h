@@ -9,11 +9,17 @@
 #define SHIM_REAL_H
 
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #undef fread_unlocked /* glibc has macros of these */
 #undef fwrite_unlocked
@@ -73,6 +79,22 @@
 	X(pid_t, _Fork, (void)) \
 	X(int, clone, (int (*)(void *), void *, int, void *, ...)) \
 	X(void, pthread_exit, (void *)) \
+	X(int, sigaction, (int, const struct sigaction *, struct sigaction *)) \
+	X(sighandler_t, signal, (int, sighandler_t)) \
+	X(int, siginterrupt, (int, int)) \
+	X(int, pthread_sigmask, (int, const sigset_t *, sigset_t *)) \
+	X(int, sigprocmask, (int, const sigset_t *, sigset_t *)) \
+	X(int, sigsuspend, (const sigset_t *)) \
+	X(int, sigpending, (sigset_t *)) \
+	X(int, sigwait, (const sigset_t *, int *)) \
+	X(int, sigtimedwait, (const sigset_t *, siginfo_t *, const struct timespec *)) \
+	X(int, signalfd, (int, const sigset_t *, int)) \
+	X(int, ppoll, (struct pollfd *, nfds_t, const struct timespec *, const sigset_t *)) \
+	X(int, pselect, (int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *)) \
+	X(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *)) \
+	X(int, epoll_pwait2, (int, struct epoll_event *, int, const struct timespec *, const sigset_t *)) \
+	X(int, pthread_attr_setsigmask_np, (pthread_attr_t *, const sigset_t *)) \
+	X(int, pthread_attr_getsigmask_np, (const pthread_attr_t *, sigset_t *)) \
 	X(long, syscall, (long, ...))
 
 struct real {

@@ -26,6 +26,9 @@ typedef bool (*signals_fault)(int signo, const siginfo_t *info, const void *ucon
  */
 int signals_take(int signo, signals_fault fault, const char **why);
 
+/* In a child of fork(), before it makes any of its own: it inherits all that was taken. */
+void signals_fork_child(void);
+
 /* The kernel still calls ours: nobody (Go's runtime) has installed his own past our hooks. */
 bool signals_held(int signo);
 
