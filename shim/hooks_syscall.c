@@ -40,7 +40,7 @@ const uint8_t hooks_syscall_ours[OURS_MAX] = {
 	[SYS_fcntl] = 1,   [SYS_ioctl] = 1,   [SYS_close] = 1,    [SYS_close_range] = 1,     [SYS_sendfile] = 1,
 	[SYS_splice] = 1,  [SYS_copy_file_range] = 1,
 	[SYS_munmap] = 1,  [SYS_mprotect] = 1, [SYS_mremap] = 1,  [SYS_madvise] = 1,         [SYS_mlock] = 1,
-	[SYS_mlock2] = 1,  [SYS_clone] = 1,
+	[SYS_mlock2] = 1,  [SYS_clone] = 1,    [SYS_clone3] = 1,
 #ifdef SYS_fork
 	[SYS_fork] = 1,
 #endif
@@ -60,11 +60,18 @@ __asm__(".text\n"
         "	leaq	hooks_syscall_ours(%rip), %rax\n"
         "	cmpb	$0, (%rax,%rdi)\n"
         "	je	1f\n"
-        "	cmpq	$56, %rdi\n" /* clone: with CLONE_VM, or a stack of its own, it would return where our frame is not */
+        "	cmpq	$435, %rdi\n" /* clone3 and clone: with CLONE_VM, or a stack of its own, it would return where our frame is not */
+        "	je	2f\n"
+        "	cmpq	$56, %rdi\n"
         "	jne	hooks_syscall\n"
         "	testq	$0x100, %rsi\n"
         "	jne	1f\n"
         "	testq	%rdx, %rdx\n"
+        "	je	hooks_syscall\n"
+        "	jmp	1f\n"
+        "2:	testq	$0x100, (%rsi)\n" /* struct clone_args: flags, …, stack */
+        "	jne	1f\n"
+        "	cmpq	$0, 40(%rsi)\n"
         "	je	hooks_syscall\n"
         "1:	movq	real_syscall(%rip), %rax\n"
         "	testq	%rax, %rax\n"
@@ -82,10 +89,17 @@ __asm__(".text\n"
         "	add	x16, x16, :lo12:hooks_syscall_ours\n"
         "	ldrb	w16, [x16, x0]\n"
         "	cbz	w16, 1f\n"
-        "	cmp	x0, #220\n" /* clone, as above */
+        "	cmp	x0, #435\n" /* clone3 and clone, as above */
+        "	b.eq	2f\n"
+        "	cmp	x0, #220\n"
         "	b.ne	hooks_syscall\n"
         "	tbnz	x1, #8, 1f\n"
         "	cbz	x2, hooks_syscall\n"
+        "	b	1f\n"
+        "2:	ldr	x16, [x1]\n" /* struct clone_args: flags, …, stack */
+        "	tbnz	x16, #8, 1f\n"
+        "	ldr	x16, [x1, #40]\n"
+        "	cbz	x16, hooks_syscall\n"
         "1:	adrp	x16, real_syscall\n"
         "	ldr	x16, [x16, :lo12:real_syscall]\n"
         "	cbz	x16, hooks_syscall\n"
@@ -158,6 +172,7 @@ long hooks_syscall(long nr, long a, long b, long c, long d, long e, long f)
 	case SYS_fork:
 		return forked(nr, a, b, c, d, e);
 #endif
+	case SYS_clone3:
 	case SYS_clone: /* those that share memory, or go on on another stack, went to the real one */
 		return forked(nr, a, b, c, d, e);
 #ifdef SYS_open

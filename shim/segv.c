@@ -13,7 +13,8 @@
 #define PIECES_SHARE 8 /* windows may take an eighth of vm.max_map_count, the gaps between them as much */
 
 static size_t pieces = 65530 / PIECES_SHARE;
-static _Atomic size_t least;
+static _Atomic size_t total;  /* bytes of all ranges */
+static _Atomic size_t placed; /* windows, of which some may be gone */
 
 static size_t page_size(void)
 {
@@ -78,9 +79,34 @@ static void add_length(struct range *r, void *sum)
 	*(size_t *)sum += r->len;
 }
 
+/* Pieces of memory that the process has. */
+static size_t count_pieces(void)
+{
+	char buf[4096];
+	size_t lines = 0;
+	long fd = sys4(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0), n;
+	while (fd >= 0 && (n = sys3(SYS_read, fd, buf, sizeof buf)) > 0)
+		for (long i = 0; i < n; i++)
+			lines += buf[i] == '\n';
+	if (fd >= 0)
+		sys_close((int)fd);
+	return lines;
+}
+
 static size_t segv_least(void)
 {
-	return atomic_load_explicit(&least, memory_order_relaxed);
+	size_t least = ranges_page();
+	if (atomic_load_explicit(&placed, memory_order_relaxed) < pieces)
+		return 0;
+	if (atomic_load(&placed) < 2 * pieces) { /* many: but how many are left? asked once */
+		size_t left = count_pieces() / 2; /* a window and the gap behind it */
+		atomic_store(&placed, left < pieces ? left : 2 * pieces);
+		if (left < pieces)
+			return 0;
+	}
+	while (least < total / pieces && least < WINDOW_LEAST_MAX)
+		least *= 2;
+	return least;
 }
 
 static long unfill(const struct range *r, uint64_t at, size_t len)
@@ -93,11 +119,9 @@ static long unfill(const struct range *r, uint64_t at, size_t len)
 
 static long segv_reserve(const struct range *r)
 {
-	size_t sum = r->len, each = page_size();
+	size_t sum = r->len;
 	ranges_each(add_length, &sum);
-	while (each < sum / pieces && each < WINDOW_LEAST_MAX)
-		each *= 2;
-	atomic_store(&least, each > page_size() ? each : 0);
+	atomic_store(&total, sum);
 	return unfill(r, r->at, r->len);
 }
 
@@ -120,6 +144,7 @@ static long segv_place(const struct range *r, uint64_t from, uint64_t to, const 
 		e = 0;
 		sys3(SYS_madvise, address(r, at), len, MADV_DONTDUMP);
 		set(r, at, len, SEGV_FILLED);
+		atomic_fetch_add(&placed, 1);
 		new += (long)len;
 	}
 	if (fd >= 0)
