@@ -102,11 +102,26 @@ static bool drop_oldest(void)
 	return true;
 }
 
+/* Room is taken before it is filled, so that threads that fill at once stay below the bound together. */
+static bool take_room(size_t len)
+{
+	size_t now = atomic_load(&held), old = peak;
+	do {
+		if (config.memory_max && now + len > config.memory_max)
+			return false;
+	} while (!atomic_compare_exchange_weak(&held, &now, now + len));
+	while (now + len > old && !atomic_compare_exchange_weak(&peak, &old, now + len))
+		;
+	return true;
+}
+
 void budget_make_room(size_t len)
 {
-	if (config.memory_max)
-		while (atomic_load(&held) + len > config.memory_max && drop_oldest())
-			;
+	bool room;
+	while (!(room = take_room(len)) && drop_oldest())
+		;
+	if (!room) /* what is held is not ours to drop */
+		atomic_fetch_add(&held, len);
 	if (!method->kernel_drops && atomic_fetch_add(&since_look, len) > LOOK_EVERY) {
 		atomic_store(&since_look, 0);
 		budget_watch();
@@ -115,10 +130,8 @@ void budget_make_room(size_t len)
 
 void budget_note(uint32_t id, uintptr_t base, size_t len, size_t bytes)
 {
-	size_t now = atomic_fetch_add(&held, bytes) + bytes, old = peak;
-	while (now > old && !atomic_compare_exchange_weak(&peak, &old, now))
-		;
-	if (config.memory_max || !method->kernel_drops)
+	atomic_fetch_sub(&held, len - bytes);
+	if (bytes > 0 && (config.memory_max || !method->kernel_drops))
 		give(&(struct entry){ base, len, bytes, id });
 }
 

@@ -18,9 +18,10 @@
 /* Once, when the method is known. */
 void budget_start(const struct method *how);
 
+/* Before len bytes are put in place: they count as held from now on. */
 void budget_make_room(size_t len);
 
-/* New bytes were put in place within len bytes at `base`, in a mapping with that id. */
+/* They were put in place at `base`, in a mapping with that id; of them `bytes` are new, the rest was there or failed. */
 void budget_note(uint32_t id, uintptr_t base, size_t len, size_t bytes);
 
 /* The most that should be asked for at once (bytes). */

@@ -203,21 +203,32 @@ static void touch_wait(uintptr_t addr, bool quietly)
 	} while (end == WINDOW_BUSY);
 }
 
-/* Stores to filled pages become possible, in a block around the page. */
+/* How many bytes a store makes writable: one page, and more where stores come in order. */
+static uint64_t store_block(const struct range *r, uintptr_t addr)
+{
+	uint64_t page = ranges_page(), block = page;
+	while (block < 1u << 20 && addr - r->base >= block && segv_page(r, addr - block) == SEGV_WRITABLE)
+		block *= 4;
+	return block;
+}
+
+/* Stores to filled pages become possible, from the page on. */
 static void make_writable(uintptr_t addr)
 {
-	const uint64_t block = 1u << 20;
 	for (;;) {
 		struct range r;
 		uint32_t seen = flights_seen();
 		if (!ranges_find(addr, &r))
 			return;
-		uint64_t at = r.at + (addr - r.base), from = at & ~(block - 1), to = from + block;
-		from = from > r.at ? from : r.at;
+		if (segv_page(&r, addr) != SEGV_FILLED) {
+			mapping_put(r.m);
+			return;
+		}
+		uint64_t from = r.at + ((addr - r.base) & ~(uintptr_t)(ranges_page() - 1)), to = from + store_block(&r, addr);
 		to = to < r.at + r.len ? to : r.at + r.len;
 		int flight = flight_begin(&r, addr, from, to);
 		if (flight >= 0) {
-			((const struct method *)method)->writable(&r, from, to);
+			segv_method.writable(&r, from, to);
 			flight_end(flight);
 		}
 		mapping_put(r.m);
@@ -274,6 +285,22 @@ static uint64_t first_missing(const struct method *how, const struct range *r, u
 	return to;
 }
 
+/*
+ * The kernel will store there: the pages must not be given back before it has. A store that changes nothing makes them the application's.
+ */
+static void keep_written(const struct method *how, const struct range *r)
+{
+	for (size_t at = 0; at < r->len; at += ranges_page()) {
+		uint8_t *p = (uint8_t *)(r->base + at); /* NOLINT(performance-no-int-to-ptr) */
+		if (how == &segv_method) {
+			make_writable(r->base + at);
+		} else if (how->present(r, r->at + at, r->at + at + ranges_page())) {
+			uint8_t byte = __atomic_load_n(p, __ATOMIC_RELAXED);
+			__atomic_compare_exchange_n(p, &byte, byte, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+		}
+	}
+}
+
 static void fill_piece(const struct method *how, const struct range *r, bool for_write)
 {
 	uint64_t end = r->at + r->len, step = budget_most(), size = file_size(r->m->v->file);
@@ -291,10 +318,8 @@ static void fill_piece(const struct method *how, const struct range *r, bool for
 			from += ranges_page(); /* there, or given up */
 		}
 	}
-	for (uint64_t at = r->at; for_write && (r->prot & PROT_WRITE) && at < end; at += 1u << 20)
-		make_writable(r->base + (uintptr_t)(at - r->at));
 	if (for_write && (r->prot & PROT_WRITE))
-		make_writable(r->base + r->len - 1);
+		keep_written(how, r);
 }
 
 static void fill(uintptr_t p, size_t len, bool for_write)

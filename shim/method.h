@@ -41,7 +41,7 @@ struct method {
 	/* mprotect() of the whole of r (r->prot is the new one). 0 or -errno. */
 	long (*protect)(const struct range *r);
 
-	/* The application will store to the page (for the kernel): makes it writable where the method keeps it from being so. */
+	/* The application stores to the page: makes filled pages of [from, to) writable where the method keeps them from being so. */
 	void (*writable)(const struct range *r, uint64_t from, uint64_t to);
 
 	/* Makes memory at `to`, a reservation of ours, what r is: what the application has written moves there. r is unmapped later. 0 or -errno. */

@@ -117,8 +117,7 @@ static long place(const struct window *w, uint64_t from, uint64_t to)
 		return 0;
 	budget_make_room((size_t)(to - from));
 	long r = w->how->place(w->r, from, to, w->frame + (from - w->origin));
-	if (r > 0)
-		budget_note(w->r->m->id, w->r->base + (uintptr_t)(from - w->r->at), (size_t)(to - from), (size_t)r);
+	budget_note(w->r->m->id, w->r->base + (uintptr_t)(from - w->r->at), (size_t)(to - from), r > 0 ? (size_t)r : 0);
 	return r < 0 ? r : 0;
 }
 
