@@ -101,7 +101,14 @@ $(BUILD)/bench/%: tests/bench/%.c tests/bench/bench.h Makefile
 	$(call say,CC,$<)
 	$(Q)$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -pthread -D_GNU_SOURCE -o $@ $< -l:libcrypto.a -ldl
 
-tools: $(UNIT) $(PROBES)
+# What stands for a library that tests cannot have.
+$(BUILD)/standins/libcuda.so.1: tests/standins/libcuda.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=gnu11 -O1 -g -Wall -Wextra -Werror -fPIC -shared -Wl,-Bsymbolic -Wl,-soname,libcuda.so.1 -o $@ $<
+$(BUILD)/unit/shim_pin: | $(BUILD)/standins/libcuda.so.1
+
+tools: $(UNIT) $(PROBES) $(BUILD)/standins/libcuda.so.1
 
 bench-tools: all $(BENCH) $(PROBES)
 

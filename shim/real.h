@@ -110,6 +110,13 @@ extern long (*real_syscall)(long, ...); /* real.syscall once more, for assembly 
 
 void real_resolve(void);
 
+/*
+ * dlsym() itself, which has a hook as well (hooks_dlsym.c): the next one in line. Works at any time, before the constructor too, without
+ * malloc. What RTLD_NEXT and RTLD_DEFAULT mean to it depends on where it is called from: do not let a compiler make a jump of the call.
+ */
+typedef void *(*real_dlsym_fn)(void *handle, const char *name);
+real_dlsym_fn real_dlsym(void);
+
 /* A raw system call's answer as libc gives it: -1 and errno. */
 long real_answer(long r);
 

@@ -36,8 +36,6 @@ extern ssize_t __recvfrom_chk(int, void *, size_t, size_t, int, struct sockaddr 
 
 /* ---- the model ---- */
 
-_Atomic bool lazy_unserved;
-
 static unsigned char *memory; /* SIZE bytes, lazily filled */
 static unsigned char plain[SIZE];
 static enum { EMPTY, FILLED, WRITTEN } state[PAGES];
@@ -353,8 +351,8 @@ static void refused(void)
 	struct iovec one_iov = { memory, PAGE }, long_iov[2] = { { memory, SSIZE_MAX }, { memory, SSIZE_MAX } };
 	empty_all();
 	errno = 0;
-	CHECK(write(-1, memory, 100) == -1 && errno == EBADF);
-	CHECK(write(-1, memory, SIZE) == -1 && errno == EBADF);
+	CHECK(write(minus_one, memory, 100) == -1 && errno == EBADF);
+	CHECK(write(minus_one, memory, SIZE) == -1 && errno == EBADF);
 	CHECK(write(fd, bad, 10) == -1 && errno == EFAULT);
 	CHECK(write(fd, NULL, 0) == 0);
 	CHECK(writev(fd, &one_iov, minus_one) == -1 && errno == EINVAL);
@@ -512,7 +510,7 @@ static void all_in(void)
 	memset(arrived, 0, v.iov_len);
 	CHECK(process_vm_writev(getpid(), &v, 1, &there, 1, 0) == (ssize_t)v.iov_len && state[5] == FILLED);
 	CHECK(memcmp(arrived, v.iov_base, v.iov_len) == 0);
-	CHECK(read(-1, memory, (size_t)minus_one) == -1 && errno == EBADF);
+	CHECK(read(minus_one, memory, (size_t)minus_one) == -1 && errno == EBADF);
 }
 
 /* The memory is filled at need only: else all this would cost every program. */
@@ -534,7 +532,7 @@ int main(void)
 {
 	for (size_t i = 0; i < SIZE; i++)
 		plain[i] = (unsigned char)(i * 2654435761u >> 13);
-	memory = mmap(NULL, SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	memory = mmap(NULL, SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, minus_one, 0);
 	CHECK(memory != MAP_FAILED);
 	struct sigaction act = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER };
 	CHECK(sigaction(SIGSEGV, &act, NULL) == 0);

@@ -1,0 +1,86 @@
+/*
+ * dlsym(), and what we export of CUDA's driver (pin.h).
+ *
+ * dlsym() is assembly: for all names but a few it must reach the real one with the stack as it was, since that takes its caller's
+ * address for RTLD_NEXT and RTLD_DEFAULT. Whoever calls it (a malloc of somebody's, a sanitizer) may do so before anything here is set up.
+ */
+#include <dlfcn.h>
+#include <stddef.h>
+
+#include "hooks.h"
+#include "pin.h"
+#include "real.h"
+
+#pragma GCC diagnostic ignored "-Wmissing-prototypes"
+
+/* target(handle, name) says where to go on, with the caller's address as a third argument that the real one does not look at. */
+#if defined(__x86_64__)
+__asm__(".text\n"
+        ".globl dlsym\n"
+        ".type dlsym, @function\n"
+        "dlsym:\n"
+        "	.cfi_startproc\n"
+        "	pushq	%rdi\n"
+        "	.cfi_adjust_cfa_offset 8\n"
+        "	pushq	%rsi\n"
+        "	.cfi_adjust_cfa_offset 8\n"
+        "	subq	$8, %rsp\n"
+        "	.cfi_adjust_cfa_offset 8\n"
+        "	call	hooks_dlsym_target\n"
+        "	addq	$8, %rsp\n"
+        "	.cfi_adjust_cfa_offset -8\n"
+        "	popq	%rsi\n"
+        "	.cfi_adjust_cfa_offset -8\n"
+        "	popq	%rdi\n"
+        "	.cfi_adjust_cfa_offset -8\n"
+        "	movq	(%rsp), %rdx\n"
+        "	jmp	*%rax\n"
+        "	.cfi_endproc\n"
+        ".size dlsym, .-dlsym\n");
+#elif defined(__aarch64__)
+__asm__(".text\n"
+        ".globl dlsym\n"
+        ".type dlsym, %function\n"
+        "dlsym:\n"
+        "	.cfi_startproc\n"
+        "	stp	x29, x30, [sp, #-32]!\n"
+        "	.cfi_def_cfa_offset 32\n"
+        "	.cfi_offset 29, -32\n"
+        "	.cfi_offset 30, -24\n"
+        "	stp	x0, x1, [sp, #16]\n"
+        "	mov	x29, sp\n"
+        "	bl	hooks_dlsym_target\n"
+        "	mov	x16, x0\n"
+        "	ldp	x0, x1, [sp, #16]\n"
+        "	ldp	x29, x30, [sp], #32\n"
+        "	.cfi_restore 30\n"
+        "	.cfi_restore 29\n"
+        "	.cfi_def_cfa_offset 0\n"
+        "	mov	x2, x30\n"
+        "	br	x16\n"
+        "	.cfi_endproc\n"
+        ".size dlsym, .-dlsym\n");
+#endif
+
+/* Used by the assembly above, hence not static. */
+__attribute__((no_sanitize_address, no_sanitize_undefined)) void *hooks_dlsym_target(void *handle, const char *name)
+{
+	union {
+		real_dlsym_fn real;
+		void *(*ours)(void *, const char *, void *);
+		void *p;
+	} to = { real_dlsym() };
+	if (pin_wants(name) && handle != RTLD_NEXT) /* an interposer that asks for the next one knows what it does */
+		to.ours = pin_symbol;
+	return to.p;
+}
+
+HOOK int cuMemHostRegister(void *p, size_t len, unsigned int flags)
+{
+	return pin_linked("cuMemHostRegister", __builtin_return_address(0), p, len, flags);
+}
+
+HOOK int cuMemHostRegister_v2(void *p, size_t len, unsigned int flags)
+{
+	return pin_linked("cuMemHostRegister_v2", __builtin_return_address(0), p, len, flags);
+}
