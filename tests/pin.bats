@@ -2,60 +2,79 @@
 # that reads the memory inside the kernel (tests/standins).
 
 load helpers
+load ways
 
 setup_file() {
 	local t=$BATS_FILE_TMPDIR
-	export T=$t DRIVER=$BUILD/standins/libcuda.so.1
+	export T=$t
 	plain_model "$t/plain.safetensors" 3000000
 	"$CT" keygen -q -o "$t/keys.jwk"
-	"$CT" encrypt -q --keys "$t/keys.jwk" --chunk-size 100000 "$t/plain.safetensors" "$t/m.safetensors"
-	"$CT" decrypt -q --keys "$t/keys.jwk" "$t/m.safetensors" "$t/view"
+	ways_start "$t/keys.jwk"
+	export M=$WAYS/m.safetensors VIEW=$WAYS/view LIBS=$WAYS/bin DRIVER=$WAYS/bin/libcuda.so.1
+	"$CT" encrypt -q --keys "$t/keys.jwk" --chunk-size 100000 "$t/plain.safetensors" "$M"
+	"$CT" decrypt -q --keys "$t/keys.jwk" "$M" "$VIEW"
+	chmod 644 "$M" "$VIEW"
 	need gcc || return
-	gcc -shared -fPIC -o "$t/libcudart.so.12" "$ROOT/tests/standins/libcudart.c" -ldl
-	gcc -shared -fPIC -DLINKED -o "$t/libcudart-linked.so" "$ROOT/tests/standins/libcudart.c" "$DRIVER" -ldl
-	gcc -shared -fPIC -DLINKED -o "$t/libbare.so" "$ROOT/tests/standins/libcudart.c" -ldl
-	gcc -shared -fPIC -Wl,--no-as-needed -Wl,-rpath,"$t" -o "$t/libloader.so" "$t/libbare.so" "$DRIVER"
-	gcc -DLINKED -D_GNU_SOURCE -o "$t/pin-linked" "$ROOT/tests/probes/pin.c" "$DRIVER" -ldl
+	cp "$BUILD/standins/libcuda.so.1" "$DRIVER"
+	gcc -shared -fPIC -o "$LIBS/libcudart.so.12" "$ROOT/tests/standins/libcudart.c" -ldl
+	gcc -shared -fPIC -DLINKED -o "$LIBS/libcudart-linked.so" "$ROOT/tests/standins/libcudart.c" "$DRIVER" -ldl
+	gcc -shared -fPIC -DLINKED -o "$LIBS/libbare.so" "$ROOT/tests/standins/libcudart.c" -ldl
+	gcc -shared -fPIC -Wl,--no-as-needed -Wl,-rpath,"$LIBS" -o "$LIBS/libloader.so" "$LIBS/libbare.so" "$DRIVER"
+	gcc -DLINKED -D_GNU_SOURCE -o "$LIBS/pin-linked" "$ROOT/tests/probes/pin.c" "$DRIVER" -ldl
 	gcc -shared -fPIC -o "$t/malloc.so" "$ROOT/tests/standins/malloc.c" -ldl
-	agent_start "$t/keys.jwk"
 }
 
 teardown_file() {
-	agent_stop
+	ways_stop
 }
 
-# registered BY PROGRAM HOW DETAIL LIBRARY: as the program does it with the plain file and without the shim, so with the encrypted one; the function
-# that it called was BY's.
+# registered BY PROGRAM HOW DETAIL LIBRARY WAY: what the kernel finds in memory that nobody has touched is what it finds in the plain file's,
+# without the shim; the function that the program called was BY's. PIN_LOADED: see the probe.
 registered() {
-	local by=$1 program=$2
-	shift 2
-	export LD_LIBRARY_PATH=${DRIVER%/*}
-	run -0 --separate-stderr "$program" "$1" "$2" "$T/view" "$3"
-	local plain=$output
-	[[ $plain == "0 "* ]]
-	run -0 --separate-stderr shimmed "$program" "$1" "$2" "$T/m.safetensors" "$3"
-	unset LD_LIBRARY_PATH
-	echo "$stderr"
-	[ "$output" = "$plain" ]
-	[ "${stderr##*$'\n'}" = "by $by" ]
+	local by=$1 program=$LIBS/$2 how=$3 detail=$4 library=$5 way=$6 out=$WAYS/out/$6
+	as "$way" env LD_LIBRARY_PATH="$LIBS" "$program" "$how" "$detail" "$VIEW" "$library" >"$out.want" 2>"$out.by"
+	grep '^0 ' "$out.want"
+	way "$way" env LD_LIBRARY_PATH="$LIBS" "$program" "$how" "$detail" "$M" "$library" >"$out.got" 2>"$out.by" || cat "$out.by"
+	diff "$out.want" "$out.got"
+	tail -n 1 "$out.by"
+	[ "$(tail -n 1 "$out.by")" = "by $by" ]
+}
+
+found() {
+	registered libctshim.so pin dlsym cuMemHostRegister_v2 "$DRIVER" "$1"
+	registered libctshim.so pin dlsym cuMemHostRegister "$DRIVER" "$1"
+	registered libctshim.so pin default cuMemHostRegister_v2 "$DRIVER" "$1"
+	registered libctshim.so pin proc 11000 "$DRIVER" "$1"
+	registered libctshim.so pin proc2 12000 "$DRIVER" "$1"
+	registered libctshim.so pin cudart - "$LIBS/libcudart.so.12" "$1"
+}
+
+linked() {
+	registered libctshim.so pin-linked linked - "$DRIVER" "$1"
+	registered libcudart-linked.so pin dlsym standin_register "$LIBS/libcudart-linked.so" "$1"
+	registered libbare.so pin dlsym standin_register "$LIBS/libloader.so" "$1"
 }
 
 # Pages that nothing has touched would be pinned empty, or the driver would refuse them.
 @test "untouched memory is registered as the plain file's is, whichever way the function was found" {
-	registered libctshim.so "$PROBES/pin" dlsym cuMemHostRegister_v2 "$DRIVER"
-	registered libctshim.so "$PROBES/pin" dlsym cuMemHostRegister "$DRIVER"
-	registered libctshim.so "$PROBES/pin" default cuMemHostRegister_v2 "$DRIVER"
-	registered libctshim.so "$PROBES/pin" proc 11000 "$DRIVER"
-	registered libctshim.so "$PROBES/pin" proc2 12000 "$DRIVER"
-	registered libctshim.so "$PROBES/pin" cudart - "$T/libcudart.so.12"
+	each_way found
 }
 
 # A program that is linked with the driver never asks dlsym(); a library loaded by dlopen() hides its dependencies from everybody else; one that
 # it brings along may use the driver without naming it.
 @test "linked with the driver: the program, a library that alone knows it, and one that came with that" {
-	registered libctshim.so "$T/pin-linked" linked - "$DRIVER"
-	registered libcudart-linked.so "$PROBES/pin" dlsym standin_register "$T/libcudart-linked.so"
-	registered libbare.so "$PROBES/pin" dlsym standin_register "$T/libloader.so"
+	each_way linked
+}
+
+loaded() {
+	export PIN_LOADED=1
+	registered libctshim.so pin dlsym cuMemHostRegister_v2 "$DRIVER" "$1"
+	registered libcuda.so.1 pin dlsym standin_unseen "$DRIVER" "$1"
+}
+
+# A driver pins in ways that we do not see, too: where it is loaded, a mapping may be lazy only if the kernel's own accesses are served.
+@test "the driver is there before the mapping" {
+	each_way loaded
 }
 
 # Frameworks look for CUDA by dlsym(); finding it in us they would go on and crash.
@@ -77,7 +96,7 @@ registered() {
 
 # RTLD_NEXT and RTLD_DEFAULT mean the place of the caller, whose address the hook must not hide: interposers would find themselves.
 @test "dlsym(): RTLD_NEXT and RTLD_DEFAULT mean the caller's own place" {
-	run -0 shimmed env LD_LIBRARY_PATH="${DRIVER%/*}" python3 - "$T/libcudart-linked.so" <<-'EOF'
+	run -0 shimmed env LD_LIBRARY_PATH="$LIBS" python3 - "$LIBS/libcudart-linked.so" <<-'EOF'
 		import ctypes, sys
 		lib = ctypes.CDLL(sys.argv[1])
 		for f in (lib.standin_default, lib.standin_next):
@@ -102,12 +121,12 @@ registered() {
 	for order in "$T/malloc.so $SHIM" "$SHIM $T/malloc.so"; do
 		run -0 env LD_PRELOAD="$order" python3 -c 'print(open("/proc/self/maps").read().count("malloc.so") > 0)'
 		[ "$output" = True ]
-		run -0 env LD_PRELOAD="$order" cmp "$T/m.safetensors" "$T/view"
+		run -0 env LD_PRELOAD="$order" cmp "$M" "$VIEW"
 	done
 }
 
 # CTSHIM_DISABLE=1 must leave a process alone.
 @test "CTSHIM_DISABLE=1: dlsym() answers with the real function" {
-	CTSHIM_DISABLE=1 run -0 --separate-stderr shimmed "$PROBES/pin" dlsym cuMemHostRegister_v2 "$T/view" "$DRIVER"
+	CTSHIM_DISABLE=1 run -0 --separate-stderr shimmed "$PROBES/pin" dlsym cuMemHostRegister_v2 "$VIEW" "$DRIVER"
 	[ "$stderr" = "by libcuda.so.1" ]
 }

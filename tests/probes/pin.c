@@ -3,6 +3,7 @@
  * it: tests/standins) and prints the result, a hash of what the kernel found there, and whose function was called.
  *
  * HOW: dlsym NAME, proc VERSION (cuGetProcAddress), proc2 VERSION, default (RTLD_DEFAULT), cudart (LIBRARY is a libcudart), linked.
+ * PIN_LOADED in the environment: the driver is loaded before the mapping is made, else after it.
  * none: prints what RTLD_DEFAULT, the program's own handle and RTLD_NEXT say of CUDA where there is none.
  */
 #include <dlfcn.h>
@@ -65,18 +66,21 @@ int main(int argc, char **argv)
 	if (argc != 5)
 		return 2;
 	int global = strcmp(argv[1], "default") == 0 ? RTLD_GLOBAL : RTLD_LOCAL;
-	void *library = dlopen(argv[4], RTLD_NOW | global);
-	if (!library)
-		fprintf(stderr, "%s\n", dlerror());
-	register_fn f = (register_fn)function_of(argv[1], argv[2], library);
-	int fd = open(argv[3], O_RDONLY);
 	struct stat s = { 0 };
 	Dl_info whose = { .dli_fname = "?" };
-	void *p = MAP_FAILED;
+	void *library = NULL, *p = MAP_FAILED;
+	if (getenv("PIN_LOADED"))
+		library = dlopen(argv[4], RTLD_NOW | global);
+	int fd = open(argv[3], O_RDONLY);
 	if (fd >= 0 && fstat(fd, &s) == 0)
 		p = mmap(NULL, (size_t)s.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
 	if (fd >= 0)
 		close(fd);
+	if (!library)
+		library = dlopen(argv[4], RTLD_NOW | global);
+	if (!library)
+		fprintf(stderr, "%s\n", dlerror());
+	register_fn f = (register_fn)function_of(argv[1], argv[2], library);
 	if (!f || p == MAP_FAILED) {
 		fprintf(stderr, "pin: no function, or no file\n");
 		return 1;
