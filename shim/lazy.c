@@ -238,6 +238,23 @@ static void make_writable(uintptr_t addr)
 	}
 }
 
+/*
+ * A page that is there, and may be accessed so: another thread was faster; or this is a child of a moment when mprotect() was under way.
+ */
+static void protect_again(const struct range *r, uintptr_t addr)
+{
+	struct range page = *r;
+	page.base = addr & ~(uintptr_t)(ranges_page() - 1);
+	page.at += page.base - r->base;
+	page.len = ranges_page();
+	int flight = flight_begin(r, addr, page.at, page.at);
+	if (flight < 0)
+		return;
+	if (segv_page(&page, page.base) != SEGV_UNFILLED)
+		segv_method.protect(&page);
+	flight_end(flight);
+}
+
 /* SIGSEGV of a page that is not filled or not to be written yet; SIGBUS in a child without threads (uffd.h). */
 static bool fault(int signo, const siginfo_t *info, const void *context)
 {
@@ -261,7 +278,9 @@ static bool fault(int signo, const siginfo_t *info, const void *context)
 		touch_wait(addr, false);
 	} else if (write && segv_page(&r, addr) == SEGV_FILLED) {
 		make_writable(addr);
-	} /* else another thread was faster */
+	} else {
+		protect_again(&r, addr);
+	}
 	mapping_put(r.m);
 	return ours;
 }

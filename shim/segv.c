@@ -109,12 +109,11 @@ static size_t segv_least(void)
 	return least;
 }
 
+/* The state first: a child of this moment may fill anew what is there, but would wait for ever for what is said to be and is not. */
 static long unfill(const struct range *r, uint64_t at, size_t len)
 {
-	long e = method_map_empty(address(r, at), len, PROT_NONE, at);
-	if (e == 0)
-		set(r, at, len, SEGV_UNFILLED);
-	return e;
+	set(r, at, len, SEGV_UNFILLED);
+	return method_map_empty(address(r, at), len, PROT_NONE, at);
 }
 
 static long segv_reserve(const struct range *r)
