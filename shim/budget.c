@@ -9,6 +9,7 @@
 
 #define ENTRIES 16384 /* what was put in place and may be dropped, oldest first */
 #define JOIN_MAX ((size_t)1 << 20) /* neighbours up to this size become one entry */
+#define BUSY_MAX 64   /* entries where somebody is at work, until the bound is given up */
 #define LOOK_EVERY ((size_t)32 << 20) /* bytes put in place between two looks at the machine's memory */
 
 struct entry {
@@ -73,33 +74,44 @@ static void give(const struct entry *e)
 	lock_release(&lock, saved);
 }
 
-/*
- * Drops the oldest. false: there's nothing left. Where somebody is at work, or the range is another by now, the entry is only forgotten:
- * who works there will note it again.
- */
-static bool drop_oldest(void)
+/* Drops the pages of e that are still what they were. false: somebody is at work there. */
+static bool drop(const struct entry *e)
 {
-	struct entry e;
-	if (!take(&e))
-		return false;
-	atomic_fetch_sub(&held, e.bytes);
-	for (uintptr_t at = e.base; at < e.base + e.len;) {
+	bool busy = false;
+	for (uintptr_t at = e->base; at < e->base + e->len && !busy;) {
 		struct range r;
 		if (!ranges_find(at, &r))
 			break;
 		uint64_t from = r.at + (at - r.base), to = r.at + r.len;
-		if (to - from > e.base + e.len - at)
-			to = from + (e.base + e.len - at);
-		int flight = r.m->id == e.id ? flight_begin(&r, 0, from, to) : -1;
+		if (to - from > e->base + e->len - at)
+			to = from + (e->base + e->len - at);
+		int flight = r.m->id == e->id ? flight_begin(&r, 0, from, to) : -1;
 		if (flight >= 0) {
 			method->drop(&r, from, to, false);
 			flight_end(flight);
 			method->wake(&r, from, to);
+		} else {
+			busy = r.m->id == e->id;
 		}
 		at += (uintptr_t)(to - from);
 		mapping_put(r.m);
 	}
-	return true;
+	return !busy;
+}
+
+enum dropped { NOTHING, BUSY, DROPPED };
+
+static enum dropped drop_oldest(void)
+{
+	struct entry e;
+	if (!take(&e))
+		return NOTHING;
+	if (!drop(&e)) {
+		give(&e);
+		return BUSY;
+	}
+	atomic_fetch_sub(&held, e.bytes);
+	return DROPPED;
 }
 
 /* Room is taken before it is filled, so that threads that fill at once stay below the bound together. */
@@ -118,9 +130,12 @@ static bool take_room(size_t len)
 void budget_make_room(size_t len)
 {
 	bool room;
-	while (!(room = take_room(len)) && drop_oldest())
-		;
-	if (!room) /* what is held is not ours to drop */
+	int tries = BUSY_MAX;
+	while (!(room = take_room(len)) && tries > 0) {
+		enum dropped d = drop_oldest();
+		tries = d == NOTHING ? 0 : d == BUSY ? tries - 1 : tries;
+	}
+	if (!room) /* what is held can't be dropped */
 		atomic_fetch_add(&held, len);
 	if (!method->kernel_drops && atomic_fetch_add(&since_look, len) > LOOK_EVERY) {
 		atomic_store(&since_look, 0);
@@ -141,7 +156,7 @@ bool budget_watch(void)
 		return false;
 	for (size_t missing = pressure_missing(), given = 0; given < missing;) {
 		size_t before = held;
-		if (!drop_oldest())
+		if (drop_oldest() != DROPPED)
 			break;
 		given += before - held;
 	}
