@@ -22,6 +22,37 @@ static bool make_room(struct cache_slot *s, size_t len)
 	return s->data;
 }
 
+/* The oldest slot, if more than `bytes` are mapped, pinned. Under the lock. */
+static struct cache_slot *too_much(struct cache *c, size_t bytes)
+{
+	struct cache_slot *oldest = NULL;
+	size_t sum = 0;
+	for (int i = 0; i < CACHE_SLOTS; i++) {
+		struct cache_slot *s = &c->slots[i];
+		sum += s->cap;
+		if (s->cap > 0 && s->pins == 0 && (!oldest || s->used < oldest->used))
+			oldest = s;
+	}
+	if (sum <= bytes || !oldest)
+		return NULL;
+	oldest->ready = false;
+	oldest->pins++;
+	return oldest;
+}
+
+void cache_trim(struct cache *c, size_t bytes)
+{
+	for (;;) {
+		lock_saved saved = lock_acquire(&c->lock);
+		struct cache_slot *s = too_much(c, bytes);
+		lock_release(&c->lock, saved);
+		if (!s)
+			return;
+		unmap(s);
+		cache_put(c, s);
+	}
+}
+
 void cache_release(struct cache *c)
 {
 	for (int i = 0; i < CACHE_SLOTS; i++)
@@ -60,6 +91,21 @@ struct cache_slot *cache_get(struct cache *c, uint64_t begin, uint64_t end, stru
 		cache_put(c, s);
 		return NULL;
 	}
+	return s;
+}
+
+struct cache_slot *cache_find(struct cache *c, uint64_t begin, uint64_t end)
+{
+	struct cache_slot *s = NULL;
+	lock_saved saved = lock_acquire(&c->lock);
+	for (int i = 0; i < CACHE_SLOTS && !s; i++)
+		if (c->slots[i].ready && c->slots[i].begin == begin && c->slots[i].end == end)
+			s = &c->slots[i];
+	if (s) {
+		s->pins++;
+		s->used = ++c->clock;
+	}
+	lock_release(&c->lock, saved);
 	return s;
 }
 

@@ -33,6 +33,9 @@ struct cache {
 
 #define CACHE_INIT { .lock = LOCK_INIT }
 
+/* Unmaps what was used longest ago, until at most `bytes` are mapped; what is pinned stays. */
+void cache_trim(struct cache *c, size_t bytes);
+
 /* Unmaps everything; no slot may be pinned. */
 void cache_release(struct cache *c);
 
@@ -42,6 +45,9 @@ void cache_release(struct cache *c);
  */
 struct cache_slot *cache_get(struct cache *c, uint64_t begin, uint64_t end, struct cache_slot *own);
 void cache_filled(struct cache *c, struct cache_slot *s);
+
+/* The same only if it is there already, else NULL. */
+struct cache_slot *cache_find(struct cache *c, uint64_t begin, uint64_t end);
 
 /* Unpins. A slot that was not filled is empty again. */
 void cache_put(struct cache *c, struct cache_slot *s);

@@ -413,6 +413,15 @@ static ssize_t read_part(struct file *f, const struct chunk *c, int fd, uint64_t
 	return n;
 }
 
+/* The whole chunk was decrypted not long ago, for a part of it. Tiny ones are sooner decrypted again than looked for. */
+static bool is_cached(struct file *f, const struct chunk *c)
+{
+	struct cache_slot *s = is_big(c) || c->len <= PIECE / 4 ? NULL : cache_find(&f->cache, c->at, c->at + c->len);
+	if (s)
+		cache_put(&f->cache, s);
+	return s;
+}
+
 /* Some bytes from `at` on: of one header, tensor or chunk. at < end <= size. */
 static ssize_t read_some(struct file *f, int fd, uint64_t at, uint8_t *dst, uint64_t end, struct err *err)
 {
@@ -428,7 +437,7 @@ static ssize_t read_some(struct file *f, int fd, uint64_t at, uint8_t *dst, uint
 	if (f->c.by_tensor[t] == CRYPTO_ABSENT)
 		return probe(fd, dst, (size_t)(len < tensor_end - at ? len : tensor_end - at), at, err);
 	struct chunk c = chunk_at(f, t, at);
-	if (c.at == at && c.len <= len) {
+	if (c.at == at && c.len <= len && !is_cached(f, &c)) {
 		struct err why = { 0 };
 		ssize_t n = read_whole(f, &c, fd, dst, end, &why);
 		if (n > 0 || why.code != ERR_SYSTEM || why.sys_errno != EFAULT) {
@@ -455,6 +464,11 @@ ssize_t file_read(struct file *f, int fd, uint64_t at, void *buf, size_t len, st
 		at += (uint64_t)n;
 	}
 	return (ssize_t)(at - from);
+}
+
+void file_trim(struct file *f, size_t bytes)
+{
+	cache_trim(&f->cache, bytes);
 }
 
 void file_extent(const struct file *f, uint64_t at, struct file_extent *e)

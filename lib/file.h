@@ -58,6 +58,9 @@ uint64_t file_size(const struct file *f);
  */
 ssize_t file_read(struct file *f, int fd, uint64_t at, void *buf, size_t len, struct err *err);
 
+/* Chunks of which a part was read are kept for the next part. At most `bytes` of them from now on, until more are read. */
+void file_trim(struct file *f, size_t bytes);
+
 /* The chunk (or header, or plain tensor) that holds byte `at` < file_size(). */
 void file_extent(const struct file *f, uint64_t at, struct file_extent *e);
 

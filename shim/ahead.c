@@ -62,17 +62,18 @@ bool ahead_note(struct ahead *a, const struct ahead_touch *t)
 	bool sequential = t->advice == MADV_SEQUENTIAL;
 	if (!s) {
 		s = oldest(a);
-		*s = (struct ahead_stream){ .pos = t->unit_end, .to = t->unit_end };
+		*s = (struct ahead_stream){ .pos = t->ahead, .to = t->ahead };
 	} else {
 		if (t->unit_end > s->next)
 			s->run += t->unit_end - s->next;
-		if (s->next >= t->tensor_end || t->page_end > t->tensor_end)
+		if (s->tensor_end != t->tensor_end)
 			s->crossed++;
 		s->hits++;
 		if (s->hits >= HITS_ENOUGH || s->run >= RUN_ENOUGH)
 			s->distance = s->distance ? min(s->distance * 2, t->most) : min(unit, t->most);
 	}
 	s->used = ++a->clock;
+	s->tensor_end = t->tensor_end;
 	if (t->unit_end > s->next)
 		s->next = t->unit_end;
 	if (sequential)
@@ -82,8 +83,8 @@ bool ahead_note(struct ahead *a, const struct ahead_touch *t)
 		uint64_t over = s->crossed >= CROSSED_ENOUGH ? s->run / 8 : 0;
 		to = min(to, (t->unit_end > t->tensor_end ? t->unit_end : t->tensor_end) + over);
 	}
-	if (s->pos < t->unit_end)
-		s->pos = t->unit_end;
+	if (s->pos < t->ahead)
+		s->pos = t->ahead;
 	if (s->to < to)
 		s->to = to;
 	return s->pos < s->to;

@@ -21,6 +21,7 @@ struct ahead_stream {
 	uint64_t run;      /* bytes that were touched in order */
 	uint64_t distance; /* bytes read ahead of the last touch */
 	uint64_t pos, to;  /* what is still to be read ahead: [pos, to) */
+	uint64_t tensor_end; /* of the last touch */
 	uint32_t crossed;  /* borders of tensors that it went over */
 	uint32_t used;     /* age */
 	uint32_t hits;     /* touches where they were expected */
@@ -35,8 +36,9 @@ struct ahead {
 /* What a touch is, in bytes of the file. */
 struct ahead_touch {
 	uint64_t page, page_end;   /* the page that was touched */
-	uint64_t unit_end;         /* what is decrypted for it ends here */
-	uint64_t tensor_end;       /* end of the tensor that holds the page's last byte */
+	uint64_t unit_end;         /* what is put in place for it ends here */
+	uint64_t ahead;            /* and what is decrypted for it, here */
+	uint64_t tensor_end;       /* end of the tensor that holds the byte that was touched (the page's first, if that is all that is known) */
 	uint64_t limit;            /* end of the mapping */
 	uint64_t most;             /* bytes that may be read ahead at all */
 	int advice;                /* MADV_* */

@@ -161,7 +161,7 @@ static void check_alive(void)
 static void note(const struct range *r, uintptr_t addr)
 {
 	const struct file *f = r->m->v->file;
-	uint64_t page = r->at + ((addr - r->base) & ~(uintptr_t)(ranges_page() - 1)), size = file_size(f);
+	uint64_t touched = r->at + (addr - r->base), page = touched & ~(uint64_t)(ranges_page() - 1), size = file_size(f);
 	if (page >= size)
 		return;
 	struct ahead_touch t = { .page = page, .page_end = page + ranges_page(), .limit = r->m->end, .most = budget_most(), .advice = r->advice };
@@ -170,11 +170,13 @@ static void note(const struct range *r, uintptr_t addr)
 	if (t.limit > size)
 		t.limit = size;
 	struct file_extent e;
-	file_extent(f, t.page_end - 1, &e);
+	file_extent(f, touched < t.page_end ? touched : page, &e);
 	t.tensor_end = e.tensor_end;
-	uint64_t from = page;
-	t.unit_end = t.page_end;
-	window_units(r->m->v, &from, &t.unit_end);
+	uint64_t begin;
+	file_unit(f, touched < size ? touched : page, &begin, &t.unit_end);
+	if (t.unit_end < t.page_end)
+		t.unit_end = t.page_end;
+	file_unit(f, t.unit_end - 1, &begin, &t.ahead);
 	if (mapping_touched(r->m, &t))
 		pool_poke();
 }

@@ -16,6 +16,9 @@
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
 #endif
+#ifndef UFFD_FEATURE_EXACT_ADDRESS
+#define UFFD_FEATURE_EXACT_ADDRESS (1u << 11)
+#endif
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 #endif
@@ -50,13 +53,14 @@ static int open_one(int kind, bool threads)
 	}
 	if (fd < 0)
 		return (int)fd;
-	uint64_t wanted = threads ? 0 : UFFD_FEATURE_SIGBUS;
-	struct uffdio_api api = { .api = UFFD_API, .features = wanted | UFFD_FEATURE_PAGEFAULT_FLAG_WP };
-	long r = sys3(SYS_ioctl, fd, UFFDIO_API, &api);
-	protects = r == 0;
-	if (r < 0) {
-		api = (struct uffdio_api){ .api = UFFD_API, .features = wanted };
+	/* Which byte was touched, and not only which page, is known since Linux 5.18; write protection since 5.7. */
+	const uint64_t needed = threads ? 0 : UFFD_FEATURE_SIGBUS;
+	const uint64_t wishes[] = { UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_EXACT_ADDRESS, UFFD_FEATURE_PAGEFAULT_FLAG_WP, 0 };
+	long r = -EINVAL;
+	for (int i = 0; i < 3 && r < 0; i++) {
+		struct uffdio_api api = { .api = UFFD_API, .features = needed | wishes[i] };
 		r = sys3(SYS_ioctl, fd, UFFDIO_API, &api);
+		protects = wishes[i];
 	}
 	if (r < 0) {
 		sys_close((int)fd);

@@ -15,7 +15,11 @@
 #define STAGINGS_MAX 17
 /* What is wanted, the units that reach over its borders, each FILE_UNIT_MAX long, and the pages that they share with others. */
 #define STAGING_BYTES (WINDOW_LEAST_MAX + (size_t)2 * FILE_UNIT_MAX + (1u << 20))
-#define STAGING_KEEP ((size_t)3 << 20) /* bytes of one that stay in memory */
+#define STAGING_KEEP (HUGE + (64u << 10)) /* bytes of one that stay in memory */
+#define HUGE ((size_t)2 << 20)
+
+#define SMALL_UNIT ((size_t)64 << 10)  /* so small a neighbour is put in place whole */
+#define NEIGHBOURS ((size_t)2 << 20)   /* bytes of decrypted neighbours that are kept, see plan() */
 
 /* ---- staging ---- */
 
@@ -28,13 +32,16 @@ static struct staging stagings[STAGINGS_MAX];
 static _Atomic int stagings_count; /* 0: before the start */
 static _Atomic uint32_t freed;     /* futex */
 
+/* The first HUGE bytes, which most windows fill, are one huge page where the machine has them. */
 static uint8_t *staging_map(void)
 {
-	uint8_t *p = source_alloc(STAGING_BYTES);
-	if (p) {
-		sys3(SYS_madvise, p, STAGING_BYTES, 14 /* MADV_HUGEPAGE */);
-		sys3(SYS_madvise, p, STAGING_BYTES, MADV_DONTFORK);
-	}
+	uint8_t *p = source_alloc(STAGING_BYTES + HUGE);
+	if (!p)
+		return NULL;
+	sys3(SYS_madvise, p, STAGING_BYTES + HUGE, MADV_DONTFORK);
+	sys3(SYS_madvise, p, STAGING_BYTES + HUGE, MADV_NOHUGEPAGE);
+	p += HUGE - (uintptr_t)p % HUGE;
+	sys3(SYS_madvise, p, HUGE, MADV_HUGEPAGE);
 	return p;
 }
 
@@ -176,25 +183,38 @@ static int fill(struct window *w, uint64_t from, uint64_t to, struct err *err)
 
 /* ---- a touch ---- */
 
-/* What has to be decrypted for [page, end): all units with a byte on it but for what is known already. Empty: nothing. */
-static void plan(const struct method *how, const struct range *r, uint64_t page, uint64_t end, uint64_t *from, uint64_t *to)
+/*
+ * What has to be decrypted so that [page, end) can be put in place: what is not known of it already, and all of the unit that holds the byte that
+ * was touched. Of its neighbours on the page no more than that is put in place; file_read() keeps the last few that it read a part of. Empty:
+ * nothing.
+ */
+static void plan(size_t least, const struct range *r, uint64_t touched, uint64_t *from, uint64_t *to)
 {
-	size_t least = how->least ? how->least() : 0;
+	uint64_t size = file_size(r->m->v->file), page = page_down(touched), end = page + ranges_page() < size ? page + ranges_page() : size;
 	struct fragment known = fragments_look(r->m->id, page);
 	*from = page;
 	*to = end;
+	if (least > 0) { /* all of a block that begins at a multiple of its size, as far as it is r's */
+		uint64_t begin = page & ~(uint64_t)(least - 1), last = begin + least;
+		*from = begin > r->at ? begin : r->at;
+		*to = last < r->at + r->len ? last : r->at + r->len;
+		*to = *to < size ? *to : size;
+		window_units(r->m->v, from, to);
+		return;
+	}
 	if (known.from < known.to && known.from == page)
 		*from = known.to;
 	else if (known.from < known.to && known.to == end)
 		*to = known.from;
-	if (least > 0) { /* all of a block that begins at a multiple of its size, as far as it is r's */
-		uint64_t begin = page & ~(uint64_t)(least - 1), last = begin + least, size = file_size(r->m->v->file);
-		*from = begin > r->at ? begin : r->at;
-		*to = last < r->at + r->len ? last : r->at + r->len;
-		*to = *to < size ? *to : size;
-	}
-	if (*from < *to)
-		window_units(r->m->v, from, to);
+	uint64_t lowest = *from, highest = *to, begin, last;
+	if (*from == *to)
+		return;
+	file_unit(r->m->v->file, lowest, &begin, &last);
+	if (begin < *from && (last - begin <= SMALL_UNIT || (touched >= lowest && touched < last)))
+		*from = begin;
+	file_unit(r->m->v->file, highest - 1, &begin, &last);
+	if (last > *to && (last - begin <= SMALL_UNIT || (touched >= begin && touched < highest)))
+		*to = last;
 }
 
 /* The page cannot be right: from now on it is a SIGBUS. */
@@ -219,18 +239,20 @@ static bool passes(const struct err *err)
 	return err->code == ERR_SYSTEM && (err->sys_errno == ENOMEM || err->sys_errno == EAGAIN || err->sys_errno == ENFILE || err->sys_errno == EMFILE);
 }
 
-static void touch(struct window *w, uint64_t page, uint64_t end)
+static void touch(struct window *w, size_t least, uint64_t touched)
 {
 	struct err err = { 0 };
-	uint64_t from, to;
+	uint64_t from, to, page = page_down(touched), end = page + ranges_page();
 	if (mapping_is_bad(w->r->m, page, end)) {
 		give_up(w, page, NULL);
 		return;
 	}
-	plan(w->how, w->r, page, end, &from, &to);
-	for (int tries = 0; fill(w, from, to, &err) < 0; tries++) {
+	plan(least, w->r, touched, &from, &to);
+	if (least > 0 && fill(w, from, to, &err) < 0) /* something there is bad, but perhaps not this page */
+		plan(0, w->r, touched, &from, &to);
+	for (int tries = 0; !w->how->present(w->r, page, end) && fill(w, from, to, &err) < 0; tries++) {
 		if (!passes(&err) || tries >= 100) {
-			if (!w->how->present(w->r, page, page_up(end)))
+			if (!w->how->present(w->r, page, end))
 				give_up(w, page, &err);
 			return;
 		}
@@ -241,16 +263,20 @@ static void touch(struct window *w, uint64_t page, uint64_t end)
 
 enum window_end window_touch(const struct method *how, const struct range *r, uintptr_t addr)
 {
-	uint64_t page = page_down(r->at + (addr - r->base)), size = file_size(r->m->v->file), end = page + ranges_page(), from, to;
-	struct window w = { .how = how, .r = r, .size = size };
-	if (page >= size) {
+	uint64_t touched = r->at + (addr - r->base), page = page_down(touched), end = page + ranges_page(), from, to;
+	struct window w = { .how = how, .r = r };
+	size_t least = how->least ? how->least() : 0;
+	if (page >= file_size(r->m->v->file)) {
 		method_map_empty(r->base + (uintptr_t)(page - r->at), ranges_page(), r->prot, page);
 		return WINDOW_DONE;
 	}
-	if (end > size)
-		end = size;
-	plan(how, r, page, end, &from, &to);
-	int flight = flight_begin(r, addr, from, to);
+	if (touched >= file_size(r->m->v->file)) /* in the file's last page, behind its end */
+		touched = page;
+	plan(least, r, touched, &from, &to);
+	uint64_t first = from, last = to; /* whole units: no one else should decrypt one of them meanwhile */
+	if (from < to)
+		window_units(r->m->v, &first, &last);
+	int flight = flight_begin(r, addr, first, last);
 	if (flight < 0) {
 		struct range now;
 		if (!ranges_find(addr, &now))
@@ -261,21 +287,23 @@ enum window_end window_touch(const struct method *how, const struct range *r, ui
 	}
 	enum window_end ret = WINDOW_DONE;
 	uint64_t again_from, again_to;
-	plan(how, r, page, end, &again_from, &again_to); /* what is known of the page can't change any more */
+	plan(least, r, touched, &again_from, &again_to); /* what is known of the page can't change any more */
 	if (again_from != from || again_to != to) {
 		ret = WINDOW_BUSY;
-	} else if (!how->present(r, page, page + ranges_page())) {
+	} else if (!how->present(r, page, end)) {
 		struct staging *s = staging_get();
 		if (s) {
 			w.frame = s->mem;
-			touch(&w, page, end);
+			touch(&w, least, touched);
 			staging_put(s, (size_t)(w.to - w.origin));
+			if (first != from || last != to)
+				file_trim(r->m->v->file, NEIGHBOURS);
 		} else {
 			ret = WINDOW_BUSY;
 		}
 	}
 	flight_end(flight);
-	how->wake(r, page_down(from < page ? from : page), page_up(to > end ? to : end));
+	how->wake(r, page_down(first < page ? first : page), page_up(last > end ? last : end));
 	return ret;
 }
 
