@@ -2,43 +2,22 @@
 # tests/clients has the programs, its README the matrix; here are those that this version serves.
 
 load helpers
+load clients
 
 setup_file() {
 	[[ -x $PY ]] || return 0 # every test says so itself
-	local t=$BATS_FILE_TMPDIR
-	export MODELS=$t/models ENCRYPTED=$t/encrypted OUT=$t/out
-	HF_HUB_OFFLINE=1 "$PY" "$CLIENTS/make_models.py" "$MODELS" --large >/dev/null
-	"$CT" keygen -q -o "$t/keys.jwk"
-	"$CT" encrypt -q --keys "$t/keys.jwk" "$MODELS" "$ENCRYPTED"
-	agent_start "$t/keys.jwk"
+	clients_make "$BATS_FILE_TMPDIR" "$BATS_FILE_TMPDIR/keys.jwk"
+	agent_start "$BATS_FILE_TMPDIR/keys.jwk"
 }
 
 teardown_file() {
 	agent_stop
 }
 
-# matrix ARGS…: tests/clients/matrix.py
-matrix() {
-	python3 "$CLIENTS/matrix.py" --var PY_TORCH="$PY" "$@"
-}
-
-# client NAME…: by matrix.py, first on the plain models, then on the encrypted ones under the preload.
+# client NAME…: first on the plain models, then on the encrypted ones under the preload.
 client() {
-	local names
-	need_python numpy safetensors torch transformers sentence_transformers
-	names=$(IFS=,; echo "$*")
-	run -0 matrix "$MODELS" "$OUT/plain" --only "$names"
-	run -0 env ASAN_OPTIONS="${ASAN_HOST_OPTIONS-}" python3 "$CLIENTS/matrix.py" "$ENCRYPTED" "$OUT/encrypted" --var PY_TORCH="$PY" \
-		--preload "$PRELOAD" --against "$OUT/plain" --only "$names" || {
-		echo "$output"
-		tail -n 5 "$OUT"/encrypted/*.err
-		return 1
-	}
-	echo "$output"
-	[ "$(grep -c '^ok ' <<<"$output")" = $# ]
-	for names; do # nothing to say about a file that is well
-		run ! grep -h '^ctshim:' "$OUT/encrypted/$names.err"
-	done
+	clients_plain "$@"
+	CLIENT_PRELOAD=$PRELOAD clients_as_plain "$OUT/encrypted" "$@" -- env ASAN_OPTIONS="${ASAN_HOST_OPTIONS-}" python3
 }
 
 # Otherwise every test below would compare plain files with plain files.
