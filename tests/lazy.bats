@@ -36,7 +36,11 @@ probed() {
 	fi
 	set -- "${@:1:$#-1}"
 	as "$how" "$WAYS/bin/$probe" "$view" "$view" "$@" >"$WAYS/out/$how.want"
-	way "$how" "$WAYS/bin/$probe" "$model" "$view" "$@" >"$WAYS/out/$how.got" || { echo "$probe $*: status $?"; tail -n 3 "$WAYS/out/$how.got"; return 1; }
+	way "$how" "$WAYS/bin/$probe" "$model" "$view" "$@" >"$WAYS/out/$how.got" || {
+		echo "$probe $*: status $?"
+		tail -n 3 "$WAYS/out/$how.got"
+		return 1
+	}
 	judge compare "$(way_method "$how")" "$WAYS/out/$how.want" "$WAYS/out/$how.got"
 }
 
@@ -137,12 +141,14 @@ gdb_looks() {
 	for ((i = 0; i < 200; i++)); do [[ -e $ready ]] && break; sleep 0.05; done
 	read -r pid a b <"$ready"
 	for addr in "$a" "$b"; do
-		out=$(as "$how" timeout 60 gdb -nx -batch -p "$pid" -ex "x/16xb $addr + 2000000" 2>&1 | grep -E '^0x[0-9a-f]+:|Cannot access' | tr -s '\t ' ' ')
+		out=$(as "$how" timeout 60 gdb -nx -batch -p "$pid" -ex "x/16xb $addr + 2000000" 2>&1 |
+			grep -E '^0x[0-9a-f]+:|Cannot access' | tr -s '\t ' ' ')
 		echo "gdb: $out"
 		if [[ $out == *"Cannot access"* ]]; then
 			[[ $(way_method "$how") != eager ]]
 		else
-			[ "$(sed 's/^[^:]*: *//' <<<"$out" | tr -d '\n ')" = "$(od -An -v -tx1 -j 2000000 -N 16 "$VIEW" | sed 's/ /0x/g' | tr -d '\n')" ]
+			[ "$(sed 's/^[^:]*: *//' <<<"$out" | tr -d '\n ')" = \
+				"$(od -An -v -tx1 -j 2000000 -N 16 "$VIEW" | sed 's/ /0x/g' | tr -d '\n')" ]
 		fi
 	done
 	echo >"$WAYS/out/$how.go"
@@ -170,7 +176,7 @@ damaged_is() {
 	way "$how" "$WAYS/bin/lazy_damage" "$f" "$VIEW" "$from" "$to" once 2>"$WAYS/out/$how.err" >/dev/null
 	cat "$WAYS/out/$how.err"
 	[ "$(grep -c '^ctshim: ' "$WAYS/out/$how.err")" = 1 ]
-	grep -qE "^ctshim: $f: .*tensor $name, chunk $chunk[ ,]" "$WAYS/out/$how.err"
+	grep -qE "^ctshim: $f: .*tensor $name, chunk ${chunk}[ ,]" "$WAYS/out/$how.err"
 }
 
 # A page of zeros, half a page, or old plaintext where the file is damaged; or a sound page lost beside it.

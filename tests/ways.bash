@@ -54,7 +54,10 @@ ways_stop() {
 # as WAY CMD…: by that user and under that filter, without the preload. WAY_READ_ALL in the environment: may read any file.
 as() {
 	local -a opts=()
-	case $1 in user | nouffd) [[ $EUID != 0 ]] || opts=(--uid $WAY_UID ${WAY_READ_ALL:+--read-all}) ;; esac
+	if [[ $EUID == 0 && $1 != root* && $1 != eager ]]; then
+		opts=(--uid "$WAY_UID")
+		[[ -z ${WAY_READ_ALL-} ]] || opts+=(--read-all)
+	fi
 	case $1 in *nouffd) opts+=(userfaultfd ioctl:USERFAULTFD_IOC_NEW) ;; esac
 	shift
 	[[ $1 == --can ]] || set -- -- "$@"

@@ -134,7 +134,8 @@ int main(int argc, char **argv)
 		probe_die(argv[1]);
 	probe_len = (size_t)st.st_size;
 	long base = peak_kib();
-	map = mmap(NULL, probe_len, PROT_READ | (writable ? PROT_WRITE : 0), strcmp(argv[4], "shared") == 0 ? MAP_SHARED : MAP_PRIVATE, probe_fd, 0);
+	map = mmap(NULL, probe_len, PROT_READ | (writable ? PROT_WRITE : 0), strcmp(argv[4], "shared") == 0 ? MAP_SHARED : MAP_PRIVATE,
+	           probe_fd, 0);
 	if (map == MAP_FAILED) {
 		line("mmap", "%s", err_name(errno));
 		return 0;

@@ -119,7 +119,8 @@ static void threads(const char *name, int prot, int flags)
 		right += w[i].right;
 		other += w[i].other;
 	}
-	line(name, "%zu SIGBUS a page, %s, %zu others", bus / (bad_to - bad_from), right > 0 ? "neighbours right" : "no neighbour right", other);
+	line(name, "%zu SIGBUS a page, %s, %zu others", bus / (bad_to - bad_from), right > 0 ? "neighbours right" : "no neighbour right",
+	     other);
 	pthread_barrier_destroy(&start);
 	munmap(map, probe_len);
 }

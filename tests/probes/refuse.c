@@ -1,5 +1,6 @@
 /*
- * refuse [--uid N] [--read-all] CALL… -- CMD…: runs CMD where the kernel answers EPERM to each CALL: what a container's seccomp profile does.
+ * refuse [--uid N] [--read-all] CALL… -- CMD…: runs CMD where the kernel answers EPERM to each CALL, as a container's seccomp profile
+ * makes it.
  * refuse [--uid N] [CALL…] --can: prints which userfaultfd this process may have: "full", "user" (no faults of the kernel) or "none".
  *
  * CALL is a system call of the table below, or ioctl:REQUEST, one request of userfaultfd's. --uid: becomes that user and group first,
