@@ -262,7 +262,8 @@ static void holes(void)
 	munmap(p, len);
 
 	unsigned char *r = room(len + 2 * P);
-	memset(mmap(r, P, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), 9, P);
+	mprotect(r, P, PROT_READ | PROT_WRITE);
+	memset(r, 9, P);
 	q = mmap(r + P, probe_len, PROT_READ, (kind == SHARED ? MAP_SHARED : MAP_PRIVATE) | MAP_FIXED, probe_fd, 0);
 	say("view-over-anonymous", "%s, %s, %s before it", q == r + P ? "there" : moved_to(q), all(q), r[P - 1] == 9 ? "untouched" : "changed");
 	munmap(r, len + 2 * P);

@@ -133,7 +133,10 @@ static int works(long uffd)
 static const char *can(void)
 {
 	int dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-	if (works(syscall(SYS_userfaultfd, O_CLOEXEC)) || (dev >= 0 && works(ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC))))
+	int full = works(syscall(SYS_userfaultfd, O_CLOEXEC)) || (dev >= 0 && works(ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC)));
+	if (dev >= 0)
+		close(dev);
+	if (full)
 		return "full";
 	return works(syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY)) ? "user" : "none";
 }
