@@ -78,10 +78,10 @@ chunks_are() {
 		# shellcheck disable=SC2086
 		set -- $p
 		"$WAYS/bin/$1" "$VIEW" "$VIEW" "${@:2}" >"$WAYS/out/want"
-		"$WAYS/bin/$1" "$M" "$VIEW" "${@:2}" >"$WAYS/out/got" 2>&1 || true
+		timeout -k 5 60 "$WAYS/bin/$1" "$M" "$VIEW" "${@:2}" >"$WAYS/out/got" 2>&1 || true
 		run -1 judge compare eager "$WAYS/out/want" "$WAYS/out/got"
 		[[ $output == *wrong* || $output == *"child's status"* ]]
-		shimmed "$WAYS/bin/$1" "$M" "$T/plain.safetensors" "${@:2}" >"$WAYS/out/got" 2>&1 || true
+		shimmed timeout -k 5 60 "$WAYS/bin/$1" "$M" "$T/plain.safetensors" "${@:2}" >"$WAYS/out/got" 2>&1 || true
 		run -1 judge compare eager "$WAYS/out/want" "$WAYS/out/got"
 	done
 	run -1 "$WAYS/bin/lazy_order" "$M" "$VIEW" touch normal 500
