@@ -72,9 +72,11 @@ static inline void faulty_make(bool open)
 static inline void faulty_read(size_t page)
 {
 	size_t word;
-	int saved = errno = ESRCH;
+	errno = ESRCH;
+	__asm__ volatile("" ::: "memory"); /* a compiler knows of no load that changes errno */
 	memcpy(&word, (const void *)(faulty + page * FAULTY_PAGE), sizeof word);
-	if (word != page || errno != saved)
+	__asm__ volatile("" : "+r"(word)::"memory");
+	if (word != page || errno != ESRCH)
 		atomic_fetch_add(&faulty_wrong, 1);
 }
 
