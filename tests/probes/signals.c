@@ -1,6 +1,7 @@
 /*
- * signals FILE REFERENCE: a program with signal handlers of its own that maps FILE and touches it wherever a program may: in handlers, on small
+ * signals FILE REFERENCE [BYTES]: a program with signal handlers of its own that maps FILE and touches it wherever a program may: in handlers, on small
  * stacks, with everything blocked. What it prints must not depend on who fills the pages; every byte is compared with REFERENCE.
+ * BYTES: the alternate stack's, beyond two frames of the kernel's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -118,10 +119,12 @@ static void busy(void)
 	printf("busy: blocked afterwards: %d\n", sigismember(&all, SIGSEGV));
 }
 
+static size_t room = 6144; /* for its own handler, over what the kernel needs */
+
 static void small_stack(void)
 {
 	size_t frame = getauxval(AT_MINSIGSTKSZ) ? getauxval(AT_MINSIGSTKSZ) : 2048;
-	stack_t ss = { .ss_size = 2 * frame + 6144 }; /* 6144: for its own handler, and printf */
+	stack_t ss = { .ss_size = 2 * frame + room };
 	struct sigaction a = { .sa_handler = on_count, .sa_flags = SA_ONSTACK };
 	sigaction(SIGUSR2, &a, NULL);
 	ss.ss_sp = malloc(ss.ss_size);
@@ -199,8 +202,10 @@ static void ends(int how)
 int main(int argc, char **argv)
 {
 	struct stat st;
-	if (argc != 3)
+	if (argc < 3)
 		return 2;
+	if (argc > 3)
+		room = (size_t)atol(argv[3]);
 	path = argv[1];
 	int fd = open(argv[2], O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) != 0)

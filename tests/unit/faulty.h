@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -78,6 +79,14 @@ static inline void faulty_read(size_t page)
 	__asm__ volatile("" : "+r"(word)::"memory");
 	if (word != page || errno != ESRCH)
 		atomic_fetch_add(&faulty_wrong, 1);
+}
+
+/* A test that hangs ends, by SIGALRM, and its children with it, whatever they block. In the child: */
+static inline void faulty_child(void)
+{
+	const struct rlimit no_core = { 0, 0 };
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setrlimit(RLIMIT_CORE, &no_core);
 }
 
 /* Reads a page that nobody has touched. */

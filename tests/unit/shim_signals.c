@@ -671,13 +671,11 @@ static void play(size_t i, bool taken, char *text, size_t room)
 		return;
 	pid_t pid = fork();
 	if (pid == 0) {
-		const struct rlimit no_core = { 0, 0 };
-		setrlimit(RLIMIT_CORE, &no_core);
+		faulty_child();
 		close(p[0]);
 		out = p[1];
 		taking = taken;
 		faulty_make(!taken);
-		alarm(60);
 		scenes[i].play();
 		say("faults of ours %d, wrong %lu\n", !taken || faulty_faults > 0, faulty_wrong);
 		_exit(0);
@@ -697,6 +695,7 @@ int main(int argc, char **argv)
 {
 	static char plain[65536], taken[65536];
 	const int own[] = { SIGSEGV, SIGBUS };
+	alarm(120);
 	for (int i = 0; i < 2; i++)
 		signal(own[i], SIG_DFL); /* a sanitizer's run time has put its own there */
 	no_file = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, memfd_create("empty", MFD_CLOEXEC), 0);

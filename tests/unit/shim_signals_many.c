@@ -37,9 +37,7 @@ static void in_child(void (*f)(void))
 	fflush(NULL);
 	pid_t pid = fork();
 	if (pid == 0) {
-		const struct rlimit no_core = { 0, 0 };
-		setrlimit(RLIMIT_CORE, &no_core);
-		alarm(100);
+		faulty_child();
 		check_failures = 0;
 		faulty_make(false);
 		f();
@@ -437,6 +435,7 @@ static void passed_by(void)
 
 int main(void)
 {
+	alarm(120);
 	signal(SIGSEGV, SIG_DFL); /* a sanitizer's run time has put its own there */
 	void (*all[])(void) = { storm, crowded, tiny_stack, refused, not_refused, helpers_allowed, blocked_here, waited_for, children, traced, passed_by };
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
