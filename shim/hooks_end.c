@@ -1,7 +1,8 @@
 /*
- * The ways a process ends or becomes another program past its destructors: only for CTSHIM_STATS. Descriptors, keys and mappings
- * need nothing here: the kernel drops them.
+ * The ways a process ends or becomes another program past its destructors, for CTSHIM_STATS; and what the next program inherits of signals.
+ * Descriptors, keys and mappings need nothing here: the kernel drops them.
  */
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -70,4 +71,26 @@ HOOK int fexecve(int fd, char *const argv[], char *const env[])
 		real_resolve();
 	before_exec();
 	return failed(real.fexecve(fd, argv, env));
+}
+
+HOOK int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
+                     char *const argv[], char *const env[])
+{
+	if (!real_ready)
+		real_resolve();
+	signals_mask_bare();
+	int r = real.posix_spawn(pid, path, actions, attr, argv, env);
+	signals_mask_adopt(0);
+	return r;
+}
+
+HOOK int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
+                      char *const argv[], char *const env[])
+{
+	if (!real_ready)
+		real_resolve();
+	signals_mask_bare();
+	int r = real.posix_spawnp(pid, file, actions, attr, argv, env);
+	signals_mask_adopt(0);
+	return r;
 }

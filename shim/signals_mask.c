@@ -59,25 +59,29 @@ uint64_t signals_mask_to_application(uint64_t kernel, uint64_t taken)
 	return (kernel & SIGNALS_BIT(NEIGHBOUR)) ? kernel | own | SIGNALS_BIT(MARKER) : kernel;
 }
 
-static void recode(uint64_t old, uint64_t now)
-{
-	uint64_t mask = 0;
-	if (old == now)
-		return;
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, 0, &mask, sizeof mask);
-	uint64_t to = signals_mask_to_kernel(signals_mask_to_application(mask, old), now);
-	if (to != mask)
-		sys4(SYS_rt_sigprocmask, SIG_SETMASK, &to, 0, sizeof to);
-}
-
 void signals_mask_adopt(uint64_t old)
 {
-	recode(old, signals_mask_taken());
+	uint64_t taken = signals_mask_taken(), mask = 0;
+	if (old == taken)
+		return;
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, 0, &mask, sizeof mask);
+	uint64_t now = signals_mask_to_kernel(signals_mask_to_application(mask, old), taken);
+	if (now != mask)
+		sys4(SYS_rt_sigprocmask, SIG_SETMASK, &now, 0, sizeof now);
 }
 
 void signals_mask_bare(void)
 {
-	recode(signals_mask_taken(), 0);
+	uint64_t taken = signals_mask_taken(), mask = 0, pending = 0;
+	if (!taken)
+		return;
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, 0, &mask, sizeof mask);
+	uint64_t now = signals_mask_to_application(mask, taken);
+	if (now == mask)
+		return;
+	sys2(SYS_rt_sigpending, &pending, sizeof pending);
+	now |= pending & mask;
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &now, 0, sizeof now);
 }
 
 /* ---- the other threads ---- */

@@ -54,7 +54,9 @@ uint64_t signals_mask_to_application(uint64_t kernel, uint64_t taken);
 /* This thread's mask, which was set while `old` was taken, said anew for what is taken now. */
 void signals_mask_adopt(uint64_t old);
 
-/* This thread's mask as the application means it, for exec; signals_mask_adopt(0) undoes it. */
+/*
+ * This thread's mask as the application means it, for exec; signals_mask_adopt(0) undoes it. What waits as a stand-in goes on waiting.
+ */
 void signals_mask_bare(void);
 
 /*

@@ -95,7 +95,7 @@ masked() {
 		assert signal.sigwait({signal.SIGSEGV, signal.SIGUSR1}) == signal.SIGSEGV
 		assert m[:] == view
 		# What a child inherits is the program's mask; a child by vfork changes nothing here.
-		for how in ({}, {"preexec_fn": lambda: None}): # by vfork, by fork
+		for how in ({}, {"preexec_fn": lambda: None}, {"close_fds": False}): # by vfork, by fork, by posix_spawn
 		    blocked = subprocess.run(["grep", "SigBlk", "/proc/self/status"], capture_output=True, text=True, check=True, env={}, **how).stdout
 		    assert int(blocked.split()[1], 16) == 1 << (signal.SIGSEGV - 1), blocked
 		m = fresh()
