@@ -109,7 +109,7 @@ if os.fork() == 0:
 os.wait()
 os.execv("/bin/sh", ["sh", "-c", "exit 0"])' "$M"
 	run -0 jq -s -c 'map([.opens, .agent_requests, .chunks_decrypted > 0, .method]) | sort' "$BATS_TEST_TMPDIR/stats"
-	[ "$output" = '[[0,0,false,"eager"],[0,0,true,"eager"],[1,1,true,"eager"]]' ]
+	[ "$output" = '[[0,0,false,"none"],[0,0,true,"none"],[1,1,true,"none"]]' ]
 }
 
 # tinygrad asks for O_RDWR only to read. Plaintext written through it would destroy the file.
@@ -292,7 +292,7 @@ print("right")' "$M" "$VIEW" </dev/null
 # writes to standard error itself.
 # bats test_tags=plain-build
 @test "a closed stderr pipe and a file size limit are survived" {
-	run -0 shimmed "$PYTHON" - "$M" <<-'EOF'
+	CTSHIM_MMAP=eager run -0 shimmed "$PYTHON" - "$M" <<-'EOF'
 		import errno, mmap, os, resource, signal, sys
 		signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 		resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
