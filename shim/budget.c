@@ -10,7 +10,9 @@
 #define ENTRIES 16384 /* what was put in place and may be dropped, oldest first */
 #define JOIN_MAX ((size_t)1 << 20) /* neighbours up to this size become one entry */
 #define BUSY_MAX 64   /* entries where somebody is at work, until the bound is given up */
-#define LOOK_EVERY ((size_t)32 << 20) /* bytes put in place between two looks at the machine's memory */
+#define LOOK_LEAST ((size_t)1 << 20) /* bytes put in place between two looks at the machine's memory */
+#define LOOK_MOST ((size_t)32 << 20)
+#define LOOK_SHARE 8 /* of the room that there was: others fill theirs meanwhile */
 
 struct entry {
 	uintptr_t base;
@@ -21,7 +23,7 @@ struct entry {
 static struct lock lock = LOCK_INIT;
 static struct entry entries[ENTRIES]; /* a ring */
 static unsigned int oldest, count;
-static _Atomic size_t held, peak, since_look;
+static _Atomic size_t held, peak, since_look, look_after;
 static const struct method *method;
 
 void budget_start(const struct method *how)
@@ -137,7 +139,7 @@ void budget_make_room(size_t len)
 	}
 	if (!room) /* what is held can't be dropped */
 		atomic_fetch_add(&held, len);
-	if (!method->kernel_drops && atomic_fetch_add(&since_look, len) > LOOK_EVERY) {
+	if (!method->kernel_drops && atomic_fetch_add(&since_look, len) >= look_after) {
 		atomic_store(&since_look, 0);
 		budget_watch();
 	}
@@ -154,11 +156,14 @@ bool budget_watch(void)
 {
 	if (method->kernel_drops || atomic_load(&held) == 0)
 		return false;
-	for (size_t missing = pressure_missing(), given = 0; given < missing;) {
+	int tries = BUSY_MAX;
+	size_t room, missing = pressure_missing(&room), next = room / LOOK_SHARE;
+	atomic_store(&look_after, next < LOOK_LEAST ? LOOK_LEAST : next > LOOK_MOST ? LOOK_MOST : next);
+	for (size_t given = 0; given < missing && tries > 0;) {
 		size_t before = held;
-		if (drop_oldest() != DROPPED)
-			break;
-		given += before - held;
+		enum dropped d = drop_oldest();
+		tries = d == NOTHING ? 0 : d == BUSY ? tries - 1 : tries;
+		given += d == DROPPED && before > held ? before - held : 0;
 	}
 	return true;
 }

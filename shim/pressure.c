@@ -112,30 +112,33 @@ static uint64_t margin(uint64_t total)
 	return m < MARGIN_MIN ? MARGIN_MIN : m > MARGIN_MAX ? MARGIN_MAX : m;
 }
 
-static uint64_t missing(uint64_t total, uint64_t free)
+/* Widens *most by what is missing of one margin, and narrows *room. */
+static void weigh(uint64_t total, uint64_t free, uint64_t *most, uint64_t *room)
 {
-	return free < margin(total) ? margin(total) - free : 0;
+	uint64_t keep = margin(total), lack = free < keep ? keep - free : 0, left = free < keep ? 0 : free - keep;
+	*most = lack > *most ? lack : *most;
+	*room = left < *room ? left : *room;
 }
 
-size_t pressure_missing(void)
+size_t pressure_missing(size_t *room)
 {
 	char buf[4096];
-	uint64_t most = 0;
+	uint64_t most = 0, left = SIZE_MAX;
 	int expected = 0;
 	if (atomic_compare_exchange_strong(&looked, &expected, 1)) {
 		look();
 		atomic_store(&looked, 2);
 	}
 	if (read_file("/proc/meminfo", buf, sizeof buf))
-		most = missing(number(buf, "MemTotal", 0) * 1024, number(buf, "MemAvailable", UINT64_MAX / 1024) * 1024);
+		weigh(number(buf, "MemTotal", 0) * 1024, number(buf, "MemAvailable", UINT64_MAX / 1024) * 1024, &most, &left);
 	for (int i = 0; i < level_count && atomic_load(&looked) == 2; i++) {
 		uint64_t limit = number_in(levels[i].limit, "", UINT64_MAX);
 		if (limit >= (uint64_t)INT64_MAX / 2)
 			continue;
 		uint64_t used = number_in(levels[i].usage, "", 0), cache = number_in(levels[i].stat, reclaimable, 0);
 		used = used > cache ? used - cache : 0;
-		uint64_t m = missing(limit, limit > used ? limit - used : 0);
-		most = m > most ? m : most;
+		weigh(limit, limit > used ? limit - used : 0, &most, &left);
 	}
+	*room = (size_t)left;
 	return (size_t)most;
 }

@@ -9,7 +9,9 @@
 
 #include <stddef.h>
 
-/* Bytes that should be given back now; 0: there is room. A margin of 1/16, between 32 MiB and 1 GiB, is kept free. */
-size_t pressure_missing(void);
+/*
+ * A margin of 1/16, between 32 MiB and 1 GiB, is kept free. Returns the bytes that should be given back now; 0: there is room, of *room bytes.
+ */
+size_t pressure_missing(size_t *room);
 
 #endif
