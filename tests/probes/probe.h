@@ -123,22 +123,25 @@ PROBE unsigned char *map_whole(int prot, int flags)
 	return map_part(prot, flags, 0, probe_len);
 }
 
-/* Is [p, p + n) the file's bytes from off on? "right", or "wrong at N", "SIGBUS at N", "SIGSEGV at N" (N in the file). */
+/* Is [p, p + n) the file's bytes from off on? "right", or "wrong at N", "SIGBUS at N", "SIGSEGV at N" (N in the file). A text lives for seven
+ * more calls in its thread. */
 PROBE const char *verdict(const unsigned char *p, size_t off, size_t n)
 {
-	static _Thread_local char text[80];
+	static _Thread_local char texts[8][80];
+	static _Thread_local unsigned int turn;
+	char *text = texts[turn++ % 8];
 	volatile size_t at = 0;
 	int sig = sigsetjmp(probe_back, 1);
 	probe_armed = sig == 0;
 	if (sig) {
 		long long where = (long long)((uintptr_t)probe_addr - (uintptr_t)p) + (long long)off;
-		snprintf(text, sizeof text, "%s at %lld", sig == SIGBUS ? "SIGBUS" : "SIGSEGV", where);
+		snprintf(text, sizeof texts[0], "%s at %lld", sig == SIGBUS ? "SIGBUS" : "SIGSEGV", where);
 		return text;
 	}
 	if (memcmp(p, probe_want + off, n) != 0) {
 		while (((const volatile unsigned char *)p)[at] == probe_want[off + at])
 			at++;
-		snprintf(text, sizeof text, "wrong at %zu", off + at);
+		snprintf(text, sizeof texts[0], "wrong at %zu", off + at);
 	} else {
 		strcpy(text, "right");
 	}
