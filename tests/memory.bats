@@ -19,6 +19,7 @@ group_parent() {
 # group_make BYTES: GROUP, a memory cgroup of that size without swap.
 group_make() {
 	GROUP=$(mktemp -d "$PARENT/ctshim-test.XXXXXX")
+	chmod 755 "$GROUP" # as cgroups are
 	if [ "$V" = 1 ]; then
 		echo "$1" >"$GROUP/memory.limit_in_bytes"
 		[ ! -e "$GROUP/memory.memsw.limit_in_bytes" ] || echo "$1" >"$GROUP/memory.memsw.limit_in_bytes"
