@@ -8,6 +8,7 @@
 #include "pressure.h"
 
 #define ENTRIES 16384 /* what was put in place and may be dropped, oldest first */
+#define ENTRIES_SPARE 64 /* for what is put in place by threads at the same time */
 #define JOIN_MAX ((size_t)1 << 20) /* neighbours up to this size become one entry */
 #define BUSY_MAX 64   /* entries where somebody is at work, until the bound is given up */
 #define LOOK_LEAST ((size_t)1 << 20) /* bytes put in place between two looks at the machine's memory */
@@ -120,6 +121,8 @@ static enum dropped drop_oldest(void)
 static bool take_room(size_t len)
 {
 	size_t now = atomic_load(&held), old = peak;
+	if (count > ENTRIES - ENTRIES_SPARE)
+		return false;
 	do {
 		if (config.memory_max && now + len > config.memory_max)
 			return false;
@@ -150,6 +153,23 @@ void budget_note(uint32_t id, uintptr_t base, size_t len, size_t bytes)
 	atomic_fetch_sub(&held, len - bytes);
 	if (bytes > 0 && (config.memory_max || !method->kernel_drops))
 		give(&(struct entry){ base, len, bytes, id });
+}
+
+void budget_forget(uintptr_t base, size_t len)
+{
+	size_t gone = 0;
+	if (count == 0)
+		return;
+	lock_saved saved = lock_acquire(&lock);
+	for (unsigned int i = 0; i < count; i++) {
+		struct entry *e = &entries[(oldest + i) % ENTRIES];
+		if (e->base >= base && e->base + e->len <= base + len) {
+			gone += e->bytes;
+			e->bytes = e->len = 0;
+		}
+	}
+	lock_release(&lock, saved);
+	atomic_fetch_sub(&held, gone);
 }
 
 bool budget_watch(void)

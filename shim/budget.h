@@ -24,6 +24,9 @@ void budget_make_room(size_t len);
 /* They were put in place at `base`, in a mapping with that id; of them `bytes` are new, the rest was there or failed. */
 void budget_note(uint32_t id, uintptr_t base, size_t len, size_t bytes);
 
+/* [base, base + len) was unmapped, replaced or emptied: it holds nothing any more. */
+void budget_forget(uintptr_t base, size_t len);
+
 /* The most that should be asked for at once (bytes). */
 size_t budget_most(void);
 

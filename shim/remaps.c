@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
+#include "budget.h"
 #include "lazy.h"
 #include "maps.h"
 #include "real.h"
@@ -29,6 +30,13 @@ static int answer(long r)
 	return (int)real_answer(r);
 }
 
+/* No range is there any more. During a change. */
+static long forget(uintptr_t from, uintptr_t to)
+{
+	budget_forget(from, to - from);
+	return ranges_cut(from, to);
+}
+
 int remaps_munmap(void *addr, size_t len)
 {
 	struct change c;
@@ -38,7 +46,7 @@ int remaps_munmap(void *addr, size_t len)
 	ranges_change(&c, from, to);
 	long r = sys2(SYS_munmap, addr, len);
 	if (r == 0)
-		r = ranges_cut(from, to);
+		r = forget(from, to);
 	ranges_change_end(&c);
 	return answer(r);
 }
@@ -52,7 +60,7 @@ void *remaps_mmap_over(void *addr, size_t len, int prot, int flags, int fd, off_
 	ranges_change(&c, from, to);
 	void *p = real.mmap(addr, len, prot, flags, fd, at);
 	if (p != MAP_FAILED)
-		ranges_cut(from, to);
+		forget(from, to);
 	ranges_change_end(&c);
 	return p;
 }
@@ -66,7 +74,7 @@ void *remaps_mremap_over(void *old, size_t old_len, size_t len, int flags, void 
 	ranges_change(&c, from, stop);
 	long p = sys5(SYS_mremap, old, old_len, len, flags, to);
 	if (p == (long)from)
-		ranges_cut(from, stop);
+		forget(from, stop);
 	ranges_change_end(&c);
 	return (void *)real_answer(p); /* NOLINT(performance-no-int-to-ptr) */
 }
@@ -75,7 +83,7 @@ long remaps_put(const struct method *how, const struct range *r)
 {
 	struct change c;
 	ranges_change(&c, r->base, r->base + r->len);
-	long e = ranges_cut(r->base, r->base + r->len);
+	long e = forget(r->base, r->base + r->len);
 	if (e == 0)
 		e = how->reserve(r);
 	if (e == 0)
@@ -142,7 +150,7 @@ static long move(const struct range *r, uintptr_t to, size_t len)
 	if (e == 0)
 		e = sys2(SYS_munmap, r->base, r->len);
 	if (e == 0)
-		e = ranges_cut(r->base, r->base + r->len);
+		e = forget(r->base, r->base + r->len);
 	ranges_change_end(&c);
 	if (e == 0 && len > r->len)
 		e = maps_put(r->m, to + r->len, r->at + r->len, len - r->len, r->prot);
@@ -253,6 +261,7 @@ static long advise(uintptr_t from, uintptr_t to, int advice)
 		return ranges_set(from, to, RANGES_ADVICE, advice);
 	case MADV_DONTNEED:
 		want(from, to, false);
+		budget_forget(from, to - from);
 		return dont_need(from, to);
 	case MADV_DONTFORK:
 	case MADV_DOFORK: /* the memory itself stays out of children that our hooks don't see */
