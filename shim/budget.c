@@ -25,12 +25,6 @@ static struct lock lock = LOCK_INIT;
 static struct entry entries[ENTRIES]; /* a ring */
 static unsigned int oldest, count;
 static _Atomic size_t held, peak, since_look, look_after;
-static const struct method *method;
-
-void budget_start(const struct method *how)
-{
-	method = how;
-}
 
 size_t budget_most(void)
 {
@@ -90,9 +84,9 @@ static bool drop(const struct entry *e)
 			to = from + (e->base + e->len - at);
 		int flight = r.m->id == e->id ? flight_begin(&r, 0, from, to) : -1;
 		if (flight >= 0) {
-			method->drop(&r, from, to, false);
+			method_now()->drop(&r, from, to, false);
 			flight_end(flight);
-			method->wake(&r, from, to);
+			method_now()->wake(&r, from, to);
 		} else {
 			busy = r.m->id == e->id;
 		}
@@ -142,7 +136,7 @@ void budget_make_room(size_t len)
 	}
 	if (!room) /* what is held can't be dropped */
 		atomic_fetch_add(&held, len);
-	if (!method->kernel_drops && atomic_fetch_add(&since_look, len) >= look_after) {
+	if (!method_now()->kernel_drops && atomic_fetch_add(&since_look, len) >= look_after) {
 		atomic_store(&since_look, 0);
 		budget_watch();
 	}
@@ -151,7 +145,7 @@ void budget_make_room(size_t len)
 void budget_note(uint32_t id, uintptr_t base, size_t len, size_t bytes)
 {
 	atomic_fetch_sub(&held, len - bytes);
-	if (bytes > 0 && (config.memory_max || !method->kernel_drops))
+	if (bytes > 0 && (config.memory_max || !method_now()->kernel_drops))
 		give(&(struct entry){ base, len, bytes, id });
 }
 
@@ -174,7 +168,7 @@ void budget_forget(uintptr_t base, size_t len)
 
 bool budget_watch(void)
 {
-	if (method->kernel_drops || atomic_load(&held) == 0)
+	if (method_now()->kernel_drops || atomic_load(&held) == 0)
 		return false;
 	int tries = BUSY_MAX;
 	size_t room, missing = pressure_missing(&room), next = room / LOOK_SHARE;

@@ -15,9 +15,6 @@
 
 #include "method.h"
 
-/* Once, when the method is known. */
-void budget_start(const struct method *how);
-
 /* Before len bytes are put in place: they count as held from now on. */
 void budget_make_room(size_t len);
 

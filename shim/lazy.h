@@ -1,13 +1,10 @@
 /*
- * lazy: memory of views that is filled when it is touched: which method does it, and the answer to a touch.
+ * lazy: memory of the host on its way to the kernel (write, send, read into it, pinning …), where a mapping of a view may have pages that are not
+ * filled.
  *
- * The method is chosen when the first mapping is made, by trying: userfaultfd in full mode, in user mode, SIGSEGV; none of them: mappings are
- * filled at once (maps.h). Children choose anew.
- *
- * lazy_prepare() is for who hands memory of the host to the kernel (write, send, read into it, pinning …): pages of ours in
- * [p, p + len) that the kernel could not fault in by itself are filled first; for_write: the kernel will write to them. Memory that is not
- * ours costs a compare. It does nothing where the method in use serves the kernel's faults. errno is kept; signal safe; no
- * failure: a page that cannot be right stays as it is, and the system call gives EFAULT as it should.
+ * lazy_prepare() fills pages of ours in [p, p + len) that the kernel could not fault in by itself; for_write: the kernel will write to
+ * them. Memory that is not ours costs a compare. It does nothing where the method in use serves the kernel's faults. errno is kept;
+ * signal safe; no failure: a page that cannot be right stays as it is, and the system call gives EFAULT as it should.
  */
 #ifndef SHIM_LAZY_H
 #define SHIM_LAZY_H
@@ -17,19 +14,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/uio.h>
-
-#include "method.h"
-#include "window.h"
-
-/* The method in use; NULL: none works, or CTSHIM_MMAP=eager. Chooses, at the first call (which starts threads: not signal safe). */
-const struct method *lazy_method(void);
-const char *lazy_why(void); /* why better methods are not in use; "" */
-const char *lazy_name(void); /* of the method that was chosen so far: "none", "eager" … */
-
-uint64_t lazy_faults(void);  /* touches that were answered by a signal handler or a thread, in this process */
-
-/* Answers a touch of a page that r holds: once. again: of a touch that was noted already for reading ahead. For the shim's threads. */
-enum window_end lazy_touch(const struct range *r, uintptr_t addr, bool again);
 
 /* Fills what is ours of [p, p + len), on all cores, as far as it can be right. */
 void lazy_fill(const void *p, size_t len);
@@ -78,10 +62,5 @@ static inline bool lazy_again(int *tries)
 {
 	return errno == EFAULT && lazy_any() && ++*tries < LAZY_TRIES;
 }
-
-/* Around fork(), _Fork() and clone(), without any lock. threads: the child may have threads made (not one of _Fork() or clone()). */
-void lazy_fork_before(void);
-void lazy_fork_after(void);
-void lazy_fork_child(bool threads);
 
 #endif

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
+#include "areas.h"
+#include "choice.h"
 #include "config.h"
 #include "eager.h"
 #include "lazy.h"
@@ -11,13 +13,8 @@
 #include "remaps.h"
 #include "segv.h"
 #include "signals.h"
-#include "source.h"
 #include "stats.h"
 #include "sys.h"
-
-#ifndef MAP_32BIT
-#define MAP_32BIT 0 /* x86-64 only */
-#endif
 
 static bool failed(long p)
 {
@@ -66,56 +63,7 @@ static int check(struct request *q, size_t len, off_t at)
 	return 0;
 }
 
-/* Address space: what MAP_FIXED names, or a reservation. -errno. */
-static long reserve(const struct request *q)
-{
-	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (q->flags & (MAP_32BIT | MAP_FIXED_NOREPLACE));
-	return q->fixed ? (long)q->addr : sys6(SYS_mmap, q->addr, q->len, PROT_NONE, flags, -1, 0);
-}
-
 /* ---- filled when touched ---- */
-
-long maps_put(struct mapping *m, uintptr_t base, uint64_t at, size_t len, int prot)
-{
-	const struct method *how = lazy_method();
-	uint64_t size = file_size(m->v->file), page = ranges_page(), rest = at < size ? (size - at + page - 1) / page * page : 0;
-	size_t in_file = rest < len ? (size_t)rest : len;
-	struct range r = { .base = base, .len = in_file, .at = at, .m = m, .prot = prot, .advice = MADV_NORMAL };
-	long e = in_file > 0 ? remaps_put(how, &r) : 0;
-	if (e == 0 && in_file < len)
-		e = method_map_empty(base + in_file, len - in_file, prot, at + in_file);
-	return e;
-}
-
-static struct mapping *new_mapping(struct view *v, int type, uint64_t at, size_t len)
-{
-	int fd = views_source(v, -1);
-	struct mapping *m = fd < 0 ? NULL : mapping_new(v, fd, type, at, at + len);
-	if (m && lazy_method() == &segv_method) {
-		m->pages = source_alloc(len / ranges_page());
-		if (!m->pages) {
-			mapping_put(m);
-			m = NULL;
-		}
-	}
-	return m;
-}
-
-long maps_again(struct mapping *old, uintptr_t to, uint64_t at, size_t len, int prot)
-{
-	struct request q = { .addr = to, .len = len, .fixed = to != 0 };
-	struct mapping *m = new_mapping(old->v, old->type, at, len);
-	long base = m ? reserve(&q) : -ENOMEM, e = base;
-	if (!failed(base)) {
-		m->store = old->store;
-		e = maps_put(m, (uintptr_t)base, at, len, prot);
-		if (e < 0)
-			sys2(SYS_munmap, base, len);
-	}
-	if (m)
-		mapping_put(m);
-	return e < 0 && failed(e) ? e : base;
-}
 
 /* Nothing that would make this way wrong: a handler of someone else's, a driver that pins memory past libc. */
 static bool usable(const struct method *how)
@@ -128,17 +76,17 @@ static bool usable(const struct method *how)
 /* The address, or -errno; -ENOTSUP: fill it at once. */
 static long map_lazily(const struct request *q)
 {
-	const struct method *how = lazy_method();
+	const struct method *how = choice_method();
 	if (!usable(how))
 		return -ENOTSUP;
-	struct mapping *m = views_source(q->v, q->fd) < 0 ? NULL : new_mapping(q->v, q->type, q->at, q->len);
+	struct mapping *m = views_source(q->v, q->fd) < 0 ? NULL : areas_mapping(q->v, q->type, q->at, q->len);
 	if (!m)
 		return -ENOTSUP;
 	m->store = q->store;
 	m->written = q->prot & PROT_WRITE;
-	long base = reserve(q), e = base;
+	long base = areas_reserve(q->addr, q->len, q->flags), e = base;
 	if (!failed(base)) {
-		e = maps_put(m, (uintptr_t)base, q->at, q->len, q->prot);
+		e = areas_put(m, (uintptr_t)base, q->at, q->len, q->prot);
 		if (e < 0 && !q->fixed)
 			sys2(SYS_munmap, base, q->len);
 	}
@@ -160,7 +108,7 @@ static long map_eagerly(const struct request *q)
 	uint64_t size = file_size(q->v->file), rest = q->at < size ? size - q->at : 0;
 	long base = 0, e = eager_make(&made, q->v, q->fd, q->at, rest < q->len ? (size_t)rest : q->len);
 	if (e == 0) {
-		base = reserve(q);
+		base = areas_reserve(q->addr, q->len, q->flags);
 		e = failed(base) ? base : 0;
 	}
 	if (e == 0) {
@@ -192,7 +140,7 @@ void *maps_map(struct view *v, int fd, void *addr, size_t len, int prot, int fla
 	if (!failed(p)) {
 		stats_mapped();
 		config_log(LOG_DEBUG, "%s: mapped %zu bytes at offset %lld, %s", v->name, len, (long long)at,
-		           lazily ? lazy_name() : "filled at once");
+		           lazily ? choice_name() : "filled at once");
 	}
 	errno = failed(p) ? (int)-p : saved;
 	return failed(p) ? MAP_FAILED : (void *)p; /* NOLINT(performance-no-int-to-ptr): the kernel's answer */
@@ -200,7 +148,7 @@ void *maps_map(struct view *v, int fd, void *addr, size_t len, int prot, int fla
 
 const char *maps_method(char *why, size_t cap)
 {
-	const struct method *how = lazy_method();
-	snprintf(why, cap, "%s", lazy_why());
+	const struct method *how = choice_method();
+	snprintf(why, cap, "%s", choice_why());
 	return how ? how->name : "eager";
 }

@@ -11,7 +11,6 @@
 
 #include <sys/types.h>
 
-#include "ranges.h"
 #include "views.h"
 
 /* As mmap(): MAP_FAILED and errno, or the address. `v` is pinned by the caller for the call's time. */
@@ -22,12 +21,5 @@ void *maps_map(struct view *v, int fd, void *addr, size_t len, int prot, int fla
  * (static storage). why: one line with the reasons for which better methods are not in use; "" if there are none.
  */
 const char *maps_method(char *why, size_t cap);
-
-/*
- * For mremap: len bytes of the file from `at` on, of the same view, at `base` (a reservation of ours), or as a mapping of its own at `to`
- * (0: anywhere; else what is there is replaced). -errno; maps_again() returns the address.
- */
-long maps_put(struct mapping *m, uintptr_t base, uint64_t at, size_t len, int prot);
-long maps_again(struct mapping *m, uintptr_t to, uint64_t at, size_t len, int prot);
 
 #endif

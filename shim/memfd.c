@@ -6,7 +6,6 @@
 #include <sys/mman.h>
 
 #include "guard.h"
-#include "method.h"
 #include "sys.h"
 
 #ifndef MFD_NOEXEC_SEAL
@@ -51,16 +50,4 @@ long memfd_empty(void)
 		return none;
 	}
 	return made;
-}
-
-long method_map_empty(uintptr_t base, size_t len, int prot, uint64_t at)
-{
-	long fd = memfd_empty();
-	if (fd < 0)
-		return fd;
-	long p = sys6(SYS_mmap, base, len, prot, MAP_PRIVATE | MAP_FIXED, fd, at);
-	if (p < 0 && p > -4096)
-		return p;
-	sys3(SYS_madvise, base, len, MADV_DONTDUMP);
-	return 0;
 }

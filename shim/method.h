@@ -48,6 +48,10 @@ struct method {
 	long (*move)(const struct range *r, const struct range *to);
 };
 
+/* The method in use; NULL: none. lazy.c sets it, before there are ranges or threads. */
+const struct method *method_now(void);
+void method_use(const struct method *m);
+
 /* Maps an empty file there: touching it is a true SIGBUS (BUS_ADRERR), EFAULT for the kernel. 0 or -errno. */
 long method_map_empty(uintptr_t base, size_t len, int prot, uint64_t at);
 

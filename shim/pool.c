@@ -8,8 +8,8 @@
 
 #include "budget.h"
 #include "config.h"
-#include "lazy.h"
 #include "sys.h"
+#include "touch.h"
 #include "uffd.h"
 #include "window.h"
 
@@ -19,7 +19,6 @@
 #define WATCH_MS 500   /* between two looks at the machine's memory, where that is needed */
 #define ALONE_MS 50    /* between two looks for threads of the program, once main() has left */
 
-static const struct method *method;
 static _Atomic int started, ready, threads;
 static _Atomic bool main_left, leave;
 static _Atomic uint64_t faults_answered;
@@ -36,11 +35,6 @@ static struct demand demands[DEMANDS];
 static _Atomic unsigned int demand_count;
 
 /* ---- what is to be done ---- */
-
-void pool_poke(void)
-{
-	flights_poke();
-}
 
 static bool demand_put(const struct demand *d)
 {
@@ -77,7 +71,7 @@ static bool demand_take(struct demand *d)
 static void wake(uintptr_t addr)
 {
 	struct range page = { .base = addr & ~(uintptr_t)(ranges_page() - 1), .len = ranges_page() };
-	method->wake(&page, 0, ranges_page());
+	method_now()->wake(&page, 0, ranges_page());
 }
 
 static bool answer_once(const struct uffd_fault *f, bool again)
@@ -91,7 +85,7 @@ static bool answer_once(const struct uffd_fault *f, bool again)
 	if (f->protected) {
 		done = uffd_unprotect(&r, f->addr);
 	} else {
-		enum window_end end = lazy_touch(&r, f->addr, again);
+		enum window_end end = touch_once(&r, f->addr, again);
 		done = end != WINDOW_BUSY;
 		if (end == WINDOW_GONE)
 			wake(f->addr);
@@ -153,7 +147,7 @@ static void *filler(void *arg)
 			answer(&d);
 			continue;
 		}
-		if (window_ahead(method, NULL))
+		if (window_ahead(NULL))
 			continue;
 		bool watching = budget_watch();
 		int ms = main_left ? ALONE_MS : watching ? WATCH_MS : 0;
@@ -216,20 +210,19 @@ static void *reader(void *arg)
 				answer(&d);
 		}
 		if (n > 0)
-			pool_poke();
+			flights_poke();
 		look_around();
 	}
 	atomic_fetch_sub(&threads, 1);
-	pool_poke();
+	flights_poke();
 	return NULL;
 }
 
-int pool_start(const struct method *how, bool faults)
+int pool_start(bool faults)
 {
 	int expected = 0, r = 0;
 	if (!atomic_compare_exchange_strong(&started, &expected, 1))
 		return 0;
-	method = how;
 	if (faults)
 		r = start_thread(reader, NULL);
 	if (r == 0)
@@ -248,7 +241,7 @@ void pool_main_leaves(void)
 		return;
 	atomic_store(&main_left, true);
 	uffd_interrupt();
-	pool_poke();
+	flights_poke();
 }
 
 uint64_t pool_faults(void)

@@ -5,7 +5,7 @@
  * timeout when there is nothing to do, and leave when the program's own threads are gone (main() ended by pthread_exit()). They make
  * no call that needs the host's malloc after they have begun, since a thread of the host may wait for them while it holds malloc's locks.
  *
- * Signal safe: pool_poke(). A fork child has none of them until pool_start().
+ * They wait in flights_wait(): flights_poke() tells them that there is something to read ahead. A fork child has none of them until pool_start().
  */
 #ifndef SHIM_POOL_H
 #define SHIM_POOL_H
@@ -13,10 +13,7 @@
 #include "method.h"
 
 /* faults: there's a userfaultfd to read. 0, or -errno: no thread could be made. Idempotent. */
-int pool_start(const struct method *how, bool faults);
-
-/* There is something to read ahead. */
-void pool_poke(void);
+int pool_start(bool faults);
 
 /* main() calls pthread_exit(). */
 void pool_main_leaves(void);

@@ -4,11 +4,13 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
+#include "areas.h"
 #include "budget.h"
+#include "choice.h"
 #include "lazy.h"
-#include "maps.h"
 #include "real.h"
 #include "sys.h"
+#include "window.h"
 
 static uintptr_t down(uintptr_t x)
 {
@@ -30,13 +32,6 @@ static int answer(long r)
 	return (int)real_answer(r);
 }
 
-/* No range is there any more. During a change. */
-static long forget(uintptr_t from, uintptr_t to)
-{
-	budget_forget(from, to - from);
-	return ranges_cut(from, to);
-}
-
 int remaps_munmap(void *addr, size_t len)
 {
 	struct change c;
@@ -46,7 +41,7 @@ int remaps_munmap(void *addr, size_t len)
 	ranges_change(&c, from, to);
 	long r = sys2(SYS_munmap, addr, len);
 	if (r == 0)
-		r = forget(from, to);
+		r = areas_forget(from, to);
 	ranges_change_end(&c);
 	return answer(r);
 }
@@ -60,7 +55,7 @@ void *remaps_mmap_over(void *addr, size_t len, int prot, int flags, int fd, off_
 	ranges_change(&c, from, to);
 	void *p = real.mmap(addr, len, prot, flags, fd, at);
 	if (p != MAP_FAILED)
-		forget(from, to);
+		areas_forget(from, to);
 	ranges_change_end(&c);
 	return p;
 }
@@ -74,22 +69,9 @@ void *remaps_mremap_over(void *old, size_t old_len, size_t len, int flags, void 
 	ranges_change(&c, from, stop);
 	long p = sys5(SYS_mremap, old, old_len, len, flags, to);
 	if (p == (long)from)
-		forget(from, stop);
+		areas_forget(from, stop);
 	ranges_change_end(&c);
 	return (void *)real_answer(p); /* NOLINT(performance-no-int-to-ptr) */
-}
-
-long remaps_put(const struct method *how, const struct range *r)
-{
-	struct change c;
-	ranges_change(&c, r->base, r->base + r->len);
-	long e = forget(r->base, r->base + r->len);
-	if (e == 0)
-		e = how->reserve(r);
-	if (e == 0)
-		e = ranges_add(r);
-	ranges_change_end(&c);
-	return e;
 }
 
 /* A shared mapping of a file that was opened to be read can't become writable. */
@@ -107,7 +89,7 @@ int remaps_mprotect(void *addr, size_t len, int prot)
 	struct change c;
 	struct range piece;
 	uintptr_t from, to;
-	const struct method *how = lazy_method();
+	const struct method *how = choice_method();
 	if (!how || !pages(addr, len, &from, &to) || (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC)))
 		return answer(sys3(SYS_mprotect, addr, len, prot));
 	long r = 0;
@@ -140,7 +122,7 @@ int remaps_mprotect(void *addr, size_t len, int prot)
 static long move(const struct range *r, uintptr_t to, size_t len)
 {
 	struct change c;
-	const struct method *how = lazy_method();
+	const struct method *how = choice_method();
 	struct range there = *r;
 	there.base = to;
 	ranges_change(&c, r->base, r->base + r->len);
@@ -150,10 +132,10 @@ static long move(const struct range *r, uintptr_t to, size_t len)
 	if (e == 0)
 		e = sys2(SYS_munmap, r->base, r->len);
 	if (e == 0)
-		e = forget(r->base, r->base + r->len);
+		e = areas_forget(r->base, r->base + r->len);
 	ranges_change_end(&c);
 	if (e == 0 && len > r->len)
-		e = maps_put(r->m, to + r->len, r->at + r->len, len - r->len, r->prot);
+		e = areas_put(r->m, to + r->len, r->at + r->len, len - r->len, r->prot);
 	return e;
 }
 
@@ -165,7 +147,7 @@ static long remap(uintptr_t old, size_t old_len, size_t len, int flags, uintptr_
 	if (old_len == 0) { /* a second mapping of the same: only of shared ones */
 		if (r.m->type != MAP_SHARED || !(flags & MREMAP_MAYMOVE))
 			return -EINVAL;
-		return maps_again(r.m, flags & MREMAP_FIXED ? to : 0, r.at, len, r.prot);
+		return areas_again(r.m, flags & MREMAP_FIXED ? to : 0, r.at, len, r.prot);
 	}
 	if (!ranges_next(old, old + old_len, &r) || r.len != old_len)
 		return -EFAULT; /* several mappings, or protections, in one call */
@@ -174,10 +156,9 @@ static long remap(uintptr_t old, size_t old_len, size_t len, int flags, uintptr_
 			long e = len < old_len ? remaps_munmap((void *)(old + len), old_len - len) : 0; /* NOLINT(performance-no-int-to-ptr) */
 			return e < 0 ? -errno : (long)old;
 		}
-		long more = sys6(SYS_mmap, old + old_len, len - old_len, PROT_NONE,
-		                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+		long more = areas_reserve(old + old_len, len - old_len, MAP_FIXED_NOREPLACE);
 		if (more == (long)(old + old_len)) {
-			long e = maps_put(r.m, old + old_len, r.at + old_len, len - old_len, r.prot);
+			long e = areas_put(r.m, old + old_len, r.at + old_len, len - old_len, r.prot);
 			return e < 0 ? e : (long)old;
 		}
 		if (more > 0)
@@ -239,7 +220,7 @@ static void want(uintptr_t from, uintptr_t to, bool wants)
 static long dont_need(uintptr_t from, uintptr_t to)
 {
 	struct range piece;
-	const struct method *how = lazy_method();
+	const struct method *how = choice_method();
 	long r = 0;
 	for (; from < to && r == 0 && ranges_next(from, to, &piece); from = piece.base + piece.len) {
 		if (from < piece.base)
@@ -283,7 +264,7 @@ int remaps_madvise(void *addr, size_t len, int advice)
 {
 	struct change c;
 	uintptr_t from, to;
-	if (!lazy_method() || !pages(addr, len, &from, &to))
+	if (!choice_method() || !pages(addr, len, &from, &to))
 		return answer(sys3(SYS_madvise, addr, len, advice));
 	if (advice == MADV_WILLNEED) {
 		want(from, to, true);
@@ -306,7 +287,7 @@ int remaps_madvise(void *addr, size_t len, int advice)
 
 int remaps_mlock(const void *addr, size_t len, bool on_fault)
 {
-	const struct method *how = lazy_method();
+	const struct method *how = choice_method();
 	if (how && !how->serves_kernel && !on_fault)
 		lazy_fill(addr, len);
 	return answer(on_fault ? sys3(SYS_mlock2, addr, len, 1 /* MLOCK_ONFAULT */) : sys2(SYS_mlock, addr, len));

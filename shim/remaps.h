@@ -23,9 +23,4 @@ void *remaps_mmap_over(void *addr, size_t len, int prot, int flags, int fd, off_
 /* mremap() with MREMAP_FIXED of something that is no view's, over a part. */
 void *remaps_mremap_over(void *old, size_t old_len, size_t len, int flags, void *to);
 
-/* What was in the way of new lazy memory is forgotten, and r in the table: r->base is a reservation of ours, or what MAP_FIXED replaces. */
-struct method;
-struct range;
-long remaps_put(const struct method *how, const struct range *r);
-
 #endif

@@ -9,9 +9,11 @@
 #include <string.h>
 
 #include "budget.h"
+#include "choice.h"
 #include "config.h"
-#include "lazy.h"
+#include "pool.h"
 #include "sys.h"
+#include "touch.h"
 #include "views.h"
 
 static long owner; /* pid */
@@ -55,7 +57,7 @@ static uint64_t held(void)
 	char buf[8192];
 	size_t len = 0;
 	uint64_t sum = 0;
-	if (strncmp(lazy_name(), "userfaultfd", 11) == 0)
+	if (strncmp(choice_name(), "userfaultfd", 11) == 0)
 		ranges_each(add_resident, &sum);
 	long fd = sys4(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0), n;
 	if (fd < 0)
@@ -102,9 +104,9 @@ void stats_write(void)
 	snprintf(line, sizeof line,
 	         "{\"pid\":%ld,\"method\":\"%s\",\"opens\":%llu,\"agent_requests\":%llu,\"bytes_decrypted\":%llu,"
 	         "\"chunks_decrypted\":%llu,\"faults\":%llu,\"seconds_decrypting\":%.6f,\"bytes_held\":%llu,\"peak_bytes_held\":%llu}\n",
-	         owner, lazy_name(), (unsigned long long)(s.opens - base.opens), (unsigned long long)(s.agent_requests - base.agent_requests),
+	         owner, choice_name(), (unsigned long long)(s.opens - base.opens), (unsigned long long)(s.agent_requests - base.agent_requests),
 	         (unsigned long long)(s.bytes_decrypted - base.bytes_decrypted),
-	         (unsigned long long)(s.chunks_decrypted - base.chunks_decrypted), (unsigned long long)lazy_faults(), (double)(s.ns_decrypting - base.ns_decrypting) / 1e9,
+	         (unsigned long long)(s.chunks_decrypted - base.chunks_decrypted), (unsigned long long)(pool_faults() + touch_faults()), (double)(s.ns_decrypting - base.ns_decrypting) / 1e9,
 	         (unsigned long long)holds, (unsigned long long)peak);
 	config_stats_line(line);
 	errno = saved;

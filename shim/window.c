@@ -109,7 +109,6 @@ void window_units(const struct view *v, uint64_t *from, uint64_t *to)
 
 /* A window at work. frame[0] is byte `origin` of the file, a page's first; [from, to) is known to be right. */
 struct window {
-	const struct method *how;
 	const struct range *r;
 	uint8_t *frame;
 	uint64_t origin, from, to, size;
@@ -123,7 +122,7 @@ static long place(const struct window *w, uint64_t from, uint64_t to)
 	if (from >= to)
 		return 0;
 	budget_make_room((size_t)(to - from));
-	long r = w->how->place(w->r, from, to, w->frame + (from - w->origin));
+	long r = method_now()->place(w->r, from, to, w->frame + (from - w->origin));
 	budget_note(w->r->m->id, w->r->base + (uintptr_t)(from - w->r->at), (size_t)(to - from), r > 0 ? (size_t)r : 0);
 	return r < 0 ? r : 0;
 }
@@ -250,9 +249,9 @@ static void touch(struct window *w, size_t least, uint64_t touched)
 	plan(least, w->r, touched, &from, &to);
 	if (least > 0 && fill(w, from, to, &err) < 0) /* something there is bad, but perhaps not this page */
 		plan(0, w->r, touched, &from, &to);
-	for (int tries = 0; !w->how->present(w->r, page, end) && fill(w, from, to, &err) < 0; tries++) {
+	for (int tries = 0; !method_now()->present(w->r, page, end) && fill(w, from, to, &err) < 0; tries++) {
 		if (!passes(&err) || tries >= 100) {
-			if (!w->how->present(w->r, page, end))
+			if (!method_now()->present(w->r, page, end))
 				give_up(w, page, &err);
 			return;
 		}
@@ -261,10 +260,11 @@ static void touch(struct window *w, size_t least, uint64_t touched)
 	}
 }
 
-enum window_end window_touch(const struct method *how, const struct range *r, uintptr_t addr)
+enum window_end window_touch(const struct range *r, uintptr_t addr)
 {
+	const struct method *how = method_now();
 	uint64_t touched = r->at + (addr - r->base), page = page_down(touched), end = page + ranges_page(), from, to;
-	struct window w = { .how = how, .r = r };
+	struct window w = { .r = r };
 	size_t least = how->least ? how->least() : 0;
 	if (page >= file_size(r->m->v->file)) {
 		method_map_empty(r->base + (uintptr_t)(page - r->at), ranges_page(), r->prot, page);
@@ -319,12 +319,12 @@ static uint64_t span(const struct view *v, uint64_t from, uint64_t to)
 }
 
 /* The unit at `at` was decrypted already, and its pages are there. *end: its end. */
-static bool is_there(const struct method *how, const struct range *r, uint64_t at, uint64_t *end)
+static bool is_there(const struct range *r, uint64_t at, uint64_t *end)
 {
 	uint64_t begin;
 	file_unit(r->m->v->file, at, &begin, end);
 	uint64_t first = page_up(begin), last = page_down(*end);
-	return first < last && how->present(r, first, last);
+	return first < last && method_now()->present(r, first, last);
 }
 
 /* The units of [from, to) that are not there, in runs. */
@@ -333,7 +333,7 @@ static void fill_gaps(struct window *w, uint64_t from, uint64_t to)
 	struct err err = { 0 };
 	uint64_t run = from, end;
 	for (uint64_t at = from; at < to; at = end) {
-		if (!is_there(w->how, w->r, at, &end))
+		if (!is_there(w->r, at, &end))
 			continue;
 		if (run < at)
 			fill(w, run, at, &err);
@@ -343,10 +343,11 @@ static void fill_gaps(struct window *w, uint64_t from, uint64_t to)
 		fill(w, run, to, &err);
 }
 
-bool window_ahead(const struct method *how, const struct mapping *of)
+bool window_ahead(const struct mapping *of)
 {
+	const struct method *how = method_now();
 	struct range r;
-	struct window w = { .how = how, .r = &r };
+	struct window w = { .r = &r };
 	uint64_t from, to;
 	size_t least = how->least ? how->least() : 0;
 	atomic_store(&window_bytes, least > WINDOW_BYTES ? least : WINDOW_BYTES);

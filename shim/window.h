@@ -25,13 +25,13 @@ enum window_end {
 int window_start(void); /* 0 or -ENOMEM */
 
 /* Fills the page at addr, which r holds, with all units that have a byte on it. A page that cannot be right is given up, after one line. */
-enum window_end window_touch(const struct method *how, const struct range *r, uintptr_t addr);
+enum window_end window_touch(const struct range *r, uintptr_t addr);
 
 /*
  * Fills the next window that is to be read ahead, of mapping `of` or (NULL) any. Never gives a page up: what cannot be right stays unfilled.
  * false: nothing was to be done.
  */
-bool window_ahead(const struct method *how, const struct mapping *of);
+bool window_ahead(const struct mapping *of);
 
 /* The units with a byte in [*from, *to), as bytes of the file. */
 void window_units(const struct view *v, uint64_t *from, uint64_t *to);

@@ -1,0 +1,145 @@
+#include "touch.h"
+
+#include <sys/mman.h>
+
+#include "budget.h"
+#include "segv.h"
+#include "signals.h"
+#include "window.h"
+
+static _Atomic uint64_t signalled; /* faults that came by a signal */
+
+static void note(const struct range *r, uintptr_t addr)
+{
+	const struct file *f = r->m->v->file;
+	uint64_t touched = r->at + (addr - r->base), page = touched & ~(uint64_t)(ranges_page() - 1), size = file_size(f);
+	if (page >= size)
+		return;
+	struct ahead_touch t = { .page = page, .page_end = page + ranges_page(), .limit = r->m->end, .most = budget_most(), .advice = r->advice };
+	if (t.page_end > size)
+		t.page_end = size;
+	if (t.limit > size)
+		t.limit = size;
+	struct file_extent e;
+	file_extent(f, touched < t.page_end ? touched : page, &e);
+	t.tensor_end = e.tensor_end;
+	uint64_t begin;
+	file_unit(f, touched < size ? touched : page, &begin, &t.unit_end);
+	if (t.unit_end < t.page_end)
+		t.unit_end = t.page_end;
+	file_unit(f, t.unit_end - 1, &begin, &t.ahead);
+	if (mapping_touched(r->m, &t))
+		flights_poke();
+}
+
+enum window_end touch_once(const struct range *r, uintptr_t addr, bool again)
+{
+	if (!again)
+		note(r, addr);
+	return window_touch(r, addr);
+}
+
+void touch_wait(uintptr_t addr, bool quietly)
+{
+	enum window_end end;
+	do {
+		struct range r;
+		uint32_t seen = flights_seen();
+		if (!ranges_find(addr, &r))
+			return;
+		end = touch_once(&r, addr, quietly);
+		quietly = true;
+		mapping_put(r.m);
+		if (end == WINDOW_BUSY)
+			flights_wait(seen);
+	} while (end == WINDOW_BUSY);
+}
+
+/* How many bytes a store makes writable: one page, and more where stores come in order. */
+static uint64_t store_block(const struct range *r, uintptr_t addr)
+{
+	uint64_t page = ranges_page(), block = page;
+	while (block < 1u << 20 && addr - r->base >= block && segv_page(r, addr - block) == SEGV_WRITABLE)
+		block *= 4;
+	return block;
+}
+
+void touch_store(uintptr_t addr)
+{
+	for (;;) {
+		struct range r;
+		uint32_t seen = flights_seen();
+		if (!ranges_find(addr, &r))
+			return;
+		if (segv_page(&r, addr) != SEGV_FILLED) {
+			mapping_put(r.m);
+			return;
+		}
+		uint64_t from = r.at + ((addr - r.base) & ~(uintptr_t)(ranges_page() - 1)), to = from + store_block(&r, addr);
+		to = to < r.at + r.len ? to : r.at + r.len;
+		int flight = flight_begin(&r, addr, from, to);
+		if (flight >= 0) {
+			segv_method.writable(&r, from, to);
+			flight_end(flight);
+		}
+		mapping_put(r.m);
+		if (flight >= 0)
+			return;
+		flights_wait(seen);
+	}
+}
+
+/*
+ * A page that is there, and may be accessed so: another thread was faster; or this is a child of a moment when mprotect() was under way.
+ */
+static void protect_again(const struct range *r, uintptr_t addr)
+{
+	struct range page = *r;
+	page.base = addr & ~(uintptr_t)(ranges_page() - 1);
+	page.at += page.base - r->base;
+	page.len = ranges_page();
+	int flight = flight_begin(r, addr, page.at, page.at);
+	if (flight < 0)
+		return;
+	if (segv_page(&page, page.base) != SEGV_UNFILLED)
+		segv_method.protect(&page);
+	flight_end(flight);
+}
+
+bool touch_fault(int signo, const siginfo_t *info, const void *context)
+{
+	uintptr_t addr = (uintptr_t)info->si_addr;
+	struct range r;
+	bool write = signals_is_write(context), ours = true;
+	if (!ranges_find(addr, &r))
+		return false;
+	atomic_fetch_add(&signalled, 1);
+	const struct method *how = method_now();
+	uint64_t page = r.at + ((addr - r.base) & ~(uintptr_t)(ranges_page() - 1));
+	if (signo == SIGBUS) {
+		ours = how && how != &segv_method && page < file_size(r.m->v->file) &&
+		       !mapping_is_bad(r.m, page, page + ranges_page());
+		if (ours)
+			touch_wait(addr, false);
+	} else if (how != &segv_method || info->si_code != SEGV_ACCERR || !(r.prot & (write ? PROT_WRITE : PROT_READ | PROT_EXEC))) {
+		ours = false;
+	} else if (segv_page(&r, addr) == SEGV_UNFILLED) {
+		touch_wait(addr, false);
+	} else if (write && segv_page(&r, addr) == SEGV_FILLED) {
+		touch_store(addr);
+	} else {
+		protect_again(&r, addr);
+	}
+	mapping_put(r.m);
+	return ours;
+}
+
+uint64_t touch_faults(void)
+{
+	return signalled;
+}
+
+void touch_fork_child(void)
+{
+	signalled = 0;
+}
