@@ -2,7 +2,7 @@
  * budget: how much plaintext mappings hold, and what is given back when that is too much.
  *
  * What was put in place is remembered in the order of filling. CTSHIM_MEMORY_MAX is a hard bound: before more is put in place the oldest is
- * dropped, to fault again when it is touched. Where the kernel can't take filled pages back by itself (sigsegv), they are given back
+ * dropped, to fault again when it is touched. (It is passed only where nothing can be dropped: pages that the application wrote count as well.) Where the kernel can't take filled pages back by itself (sigsegv), they are given back
  * as well when MemAvailable or the memory cgroup's limit runs short. Pages that the application has written are its own and stay.
  *
  * Thread and signal safe.

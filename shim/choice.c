@@ -70,19 +70,21 @@ static void use(const struct method *m)
 
 static const struct method *choose_uffd(void)
 {
-	bool full = false;
-	int e = uffd_start(true, &full);
+	int not_full, e = uffd_start(true, &not_full);
+	const struct method *m = not_full ? &uffd_user : &uffd_full;
 	if (e == 0) {
-		use(full ? &uffd_full : &uffd_user);
+		use(m);
 		e = pool_start(true);
 	}
 	if (e < 0) {
 		add_why("userfaultfd", uffd_text(e));
 		return NULL;
 	}
-	if (!full)
+	if (not_full == -EPERM)
 		add_why("userfaultfd in full mode", "EPERM (needs CAP_SYS_PTRACE, /dev/userfaultfd or vm.unprivileged_userfaultfd=1)");
-	return full ? &uffd_full : &uffd_user;
+	else if (not_full)
+		add_why("userfaultfd in full mode", uffd_text(not_full));
+	return m;
 }
 
 static const struct method *choose_segv(void)
@@ -176,11 +178,10 @@ void choice_fork_after(void)
 static void uffd_again(bool threads)
 {
 	const char *text = "";
-	bool full = false;
-	int e = uffd_start(threads, &full);
+	int not_full, e = uffd_start(threads, &not_full);
 	if (e == 0 && !threads)
 		e = signals_take(SIGBUS, fault, &text);
-	use(full ? &uffd_full : &uffd_user);
+	use(not_full ? &uffd_user : &uffd_full);
 	if (e == 0 && threads)
 		e = pool_start(true);
 	uffd_fork_child(); /* without a userfaultfd this takes the mappings away: better than zeros */

@@ -35,23 +35,32 @@ static bool is_on(const char *name)
 
 #define MEMORY_MIN ((size_t)16 << 20) /* below, not even one window of the largest chunks would fit */
 
+static void not_understood(const char *name, const char *remedy)
+{
+	config_log(LOG_ERROR, "%s is not understood and does nothing: it is %s", name, remedy);
+}
+
 /* Bytes, with K, M, G or T for powers of 1024. */
 static size_t bytes(const char *name)
 {
 	static const char units[] = "KMGT";
 	const char *v = secure_getenv(name), *unit;
-	char *end;
-	if (!v || *v < '0' || *v > '9')
+	char *end = NULL;
+	if (!v)
 		return 0;
-	unsigned long long n = strtoull(v, &end, 10);
+	unsigned long long n = *v >= '0' && *v <= '9' ? strtoull(v, &end, 10) : 0;
+	if (n == 0)
+		goto wrong;
 	if (*end && (unit = strchr(units, *end))) {
 		int shift = 10 * (int)(unit - units + 1);
 		n = n > SIZE_MAX >> shift ? SIZE_MAX : n << shift;
 		end++;
 	}
-	if (*end || n == 0)
-		return 0;
-	return n < MEMORY_MIN ? MEMORY_MIN : (size_t)n;
+	if (*end == '\0')
+		return n < MEMORY_MIN ? MEMORY_MIN : (size_t)n;
+wrong:
+	not_understood(name, "a number of bytes, with K, M, G or T");
+	return 0;
 }
 
 void config_read(void)
@@ -68,9 +77,6 @@ void config_read(void)
 	config.threads = threads ? atoi(threads) : 0;
 	if (config.threads < 0)
 		config.threads = 0;
-	const char *mode = secure_getenv("CTSHIM_MMAP");
-	config.mmap = !mode ? MMAP_AUTO : strcmp(mode, "eager") == 0 ? MMAP_EAGER : strcmp(mode, "lazy") == 0 ? MMAP_LAZY : MMAP_AUTO;
-	config.memory_max = bytes("CTSHIM_MEMORY_MAX");
 	copy(config.log_file, sizeof config.log_file, "CTSHIM_LOG_FILE");
 	copy(config.stats, sizeof config.stats, "CTSHIM_STATS");
 	if (fstat(2, &st) == 0) {
@@ -78,6 +84,11 @@ void config_read(void)
 		stderr_ino = st.st_ino;
 		stderr_known = true;
 	}
+	const char *mode = secure_getenv("CTSHIM_MMAP");
+	config.mmap = !mode ? MMAP_AUTO : strcmp(mode, "eager") == 0 ? MMAP_EAGER : strcmp(mode, "lazy") == 0 ? MMAP_LAZY : MMAP_AUTO;
+	if (mode && config.mmap == MMAP_AUTO && strcmp(mode, "auto") != 0)
+		not_understood("CTSHIM_MMAP", "auto, lazy or eager");
+	config.memory_max = bytes("CTSHIM_MEMORY_MAX");
 }
 
 static bool stderr_is_ours(void)

@@ -10,6 +10,7 @@
 #include "config.h"
 #include "fill.h"
 #include "memfd.h"
+#include "stats.h"
 #include "sys.h"
 
 /*
@@ -26,7 +27,7 @@ long eager_make(struct eager *e, struct view *v, int fd, uint64_t at, size_t len
 		config_log(LOG_ERROR, "%s: ENOMEM: mapping %zu bytes needs a file size limit of as many (ulimit -f)", v->name, len);
 		return -ENOMEM;
 	}
-	if (config.memory_max && len > config.memory_max) {
+	if (config.memory_max && stats_held() + len > config.memory_max) {
 		config_log(LOG_ERROR, "%s: ENOMEM: mapping %zu bytes at once goes beyond CTSHIM_MEMORY_MAX; ct doctor says why not lazily",
 		           v->name, len);
 		return -ENOMEM;

@@ -135,8 +135,13 @@ void *maps_map(struct view *v, int fd, void *addr, size_t len, int prot, int fla
 	}
 	long p = map_lazily(&q);
 	bool lazily = p != -ENOTSUP;
-	if (!lazily)
-		p = config.mmap == MMAP_LAZY ? -ENODEV : map_eagerly(&q);
+	if (!lazily && config.mmap == MMAP_LAZY) {
+		config_log(LOG_ERROR, "%s: ENODEV: no way to fill pages when they are touched, and CTSHIM_MMAP=lazy forbids filling all at once; "
+		           "ct doctor says why: %s", v->name, choice_why());
+		p = -ENODEV;
+	} else if (!lazily) {
+		p = map_eagerly(&q);
+	}
 	if (!failed(p)) {
 		stats_mapped();
 		config_log(LOG_DEBUG, "%s: mapped %zu bytes at offset %lld, %s", v->name, len, (long long)at,

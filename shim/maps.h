@@ -1,8 +1,8 @@
 /*
  * maps: mmap of a view.
  *
- * Pages are filled when they are touched (lazy.h); where no method for that works, or CTSHIM_MMAP=eager, the mapping is one of a memfd that is
- * filled whole before mmap() returns (fill.h). Either way it is to the application what a mapping of a file is that nobody writes. The
+ * Pages are filled when they are touched (choice.h); where no method for that works, or CTSHIM_MMAP=eager, the mapping is one of a memfd that is
+ * filled whole before mmap() returns (eager.h). Either way it is to the application what a mapping of a file is that nobody writes. The
  * unit of damage is the page: one with a byte of a damaged chunk is an empty file's, so that touching it is a true SIGBUS (EFAULT for the
  * kernel's accesses); all other pages are right. Left out of core dumps.
  */

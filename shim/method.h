@@ -2,7 +2,7 @@
  * method: a way to have memory that is filled on touch.
  *
  * A method says when a touch of an unfilled page is noticed, and puts verified pages in place whole: no thread ever sees a page half, zero, or
- * as ciphertext. What is decrypted when is the same for all (touch.h). Which one is in use is decided once a process (lazy.h).
+ * as ciphertext. What is decrypted when is the same for all (touch.h). Which one is in use is decided once a process (choice.h).
  *
  * All may be called by any thread, and but for start() in a signal handler.
  */
@@ -48,7 +48,7 @@ struct method {
 	long (*move)(const struct range *r, const struct range *to);
 };
 
-/* The method in use; NULL: none. lazy.c sets it, before there are ranges or threads. */
+/* The method in use; NULL: none. choice.c sets it, before there are ranges or threads. */
 const struct method *method_now(void);
 void method_use(const struct method *m);
 

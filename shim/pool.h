@@ -2,7 +2,7 @@
  * pool: the shim's threads: one that reads faults (userfaultfd), and some that decrypt: touched pages first, then what is read ahead.
  *
  * Started with the first lazy mapping, never at load. All signals are blocked in them, they are named "ctshim", they sleep without a
- * timeout when there is nothing to do, and leave when the program's own threads are gone (main() ended by pthread_exit()). They make
+ * timeout when there is nothing to do (under sigsegv, half a second while something is held: who else would see that memory runs short?), and leave when the program's own threads are gone (main() ended by pthread_exit()). They make
  * no call that needs the host's malloc after they have begun, since a thread of the host may wait for them while it holds malloc's locks.
  *
  * They wait in flights_wait(): flights_poke() tells them that there is something to read ahead. A fork child has none of them until pool_start().

@@ -51,8 +51,7 @@ static void add_resident(struct range *r, void *sum)
 	}
 }
 
-/* What the process holds of decrypted mappings now: asked from the kernel, which may have taken pages back. */
-static uint64_t held(void)
+uint64_t stats_held(void)
 {
 	char buf[8192];
 	size_t len = 0;
@@ -87,7 +86,7 @@ static void raise_peak(uint64_t now)
 void stats_mapped(void)
 {
 	if (*config.stats)
-		raise_peak(held());
+		raise_peak(stats_held());
 }
 
 void stats_write(void)
@@ -97,7 +96,7 @@ void stats_write(void)
 	int saved = errno;
 	struct views_stats s;
 	char line[512];
-	uint64_t holds = held();
+	uint64_t holds = stats_held();
 	raise_peak(holds);
 	raise_peak(budget_peak());
 	views_stats(&s);

@@ -7,9 +7,13 @@
 #ifndef SHIM_STATS_H
 #define SHIM_STATS_H
 
+#include <stdint.h>
+
 void stats_start(void);    /* in the constructor, and again in a fork child: counts from here on */
 void stats_mapped(void);   /* a mapping was made: for peak_bytes_held */
 void stats_write(void);    /* once; errno is kept */
+/* Bytes that the process holds of decrypted mappings now: asked from the kernel, which may have taken pages back. Takes a while. */
+uint64_t stats_held(void);
 void stats_exec_failed(void); /* the process goes on after all */
 
 #endif

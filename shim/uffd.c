@@ -105,14 +105,16 @@ static int rehearse(void)
 	return (int)r;
 }
 
-int uffd_start(bool threads, bool *full)
+int uffd_start(bool threads, int *not_full)
 {
-	int first = 0;
+	int r = 0;
+	*not_full = -EINVAL; /* without threads nobody reads what the kernel meets */
 	guard_close(uffd);
 	guard_close(interrupt);
 	uffd = interrupt = -1;
 	for (int kind = 0; kind < 3; kind++) {
-		int fd = open_one(kind, threads), r = fd;
+		int fd = open_one(kind, threads);
+		r = fd;
 		if (fd >= 0) {
 			uffd = fd;
 			r = rehearse();
@@ -122,16 +124,17 @@ int uffd_start(bool threads, bool *full)
 				r = interrupt < 0 ? interrupt : 0;
 			}
 			if (r == 0) {
-				*full = kind < 2 && threads;
+				if (kind < 2 && threads)
+					*not_full = 0;
 				return 0;
 			}
 			guard_close(uffd);
 			uffd = -1;
 		}
-		if (kind != 1) /* the device's absence explains nothing */
-			first = r;
+		if (kind == 0)
+			*not_full = r;
 	}
-	return first;
+	return r;
 }
 
 /* ---- the method ---- */

@@ -2,7 +2,7 @@
  * uffd: memory filled on touch by userfaultfd(2).
  *
  * A mapping is private anonymous memory, registered for missing pages. Pages are put in place by UFFDIO_COPY, whole, and are the kernel's to
- * drop (MADV_FREE) as long as the application does not write them: they never reach swap, and fault again. Where they could be written
+ * drop (MADV_FREE) as long as the application does not write them: they do not go to swap, and fault again. Where they could be written
  * in between, they are write-protected until MADV_FREE is done.
  *
  * Three kinds: full (the kernel's own accesses fault as well: root, CAP_SYS_PTRACE, /dev/userfaultfd, vm.unprivileged_userfaultfd=1); user
@@ -18,8 +18,11 @@
 
 extern const struct method uffd_full, uffd_user;
 
-/* Opens it and tries it on a page. 0, or -errno. threads: false for the kind without. *full: the kernel's accesses are served. */
-int uffd_start(bool threads, bool *full);
+/*
+ * Opens it and tries it on a page. 0, or -errno. threads: false for the kind without. *not_full: 0, the kernel's accesses are served; else why they
+ * are not (-errno).
+ */
+int uffd_start(bool threads, int *not_full);
 
 /* Faults to answer, read by a thread of ours. Waits until there are some, or uffd_interrupt(). Returns their number, -errno when it is over. */
 struct uffd_fault {
