@@ -48,11 +48,12 @@ static uint8_t *frame_of(const struct entry *e)
 	return atomic_load(&frames) + (size_t)(e - entries) * ranges_page();
 }
 
-static struct entry *find(uint32_t id, uint64_t page)
+/* A part of the page that overlaps or touches [from, to). A page may have several that don't touch: a third chunk between them is missing. */
+static struct entry *find(uint32_t id, uint64_t page, uint64_t from, uint64_t to)
 {
 	struct entry *set = set_of(id, page);
 	for (int i = 0; i < WAYS; i++)
-		if (set[i].from < set[i].to && set[i].id == id && set[i].page == page)
+		if (set[i].from < set[i].to && set[i].id == id && set[i].page == page && set[i].from <= to && from <= set[i].to)
 			return &set[i];
 	return NULL;
 }
@@ -73,7 +74,9 @@ struct fragment fragments_look(uint32_t id, uint64_t page)
 {
 	struct fragment f = { 0, 0 };
 	lock_saved saved = lock_acquire(&lock);
-	const struct entry *e = find(id, page);
+	const struct entry *e = find(id, page, page, page);
+	if (!e)
+		e = find(id, page, page, UINT64_MAX);
 	if (e)
 		f = (struct fragment){ e->from, e->to };
 	lock_release(&lock, saved);
@@ -83,8 +86,8 @@ struct fragment fragments_look(uint32_t id, uint64_t page)
 bool fragments_add(uint32_t id, uint64_t page, uint64_t end, uint64_t *from, uint64_t *to, uint8_t *frame)
 {
 	lock_saved saved = lock_acquire(&lock);
-	struct entry *e = find(id, page);
-	if (e && e->from <= *to && *from <= e->to) {
+	struct entry *e;
+	while ((e = find(id, page, *from, *to))) {
 		uint64_t known_from = e->from, known_to = e->to;
 		if (known_from < *from) {
 			memcpy(frame + (known_from - page), frame_of(e) + (known_from - page), (size_t)(*from - known_from));
@@ -94,14 +97,12 @@ bool fragments_add(uint32_t id, uint64_t page, uint64_t end, uint64_t *from, uin
 			memcpy(frame + (*to - page), frame_of(e) + (*to - page), (size_t)(known_to - *to));
 			*to = known_to;
 		}
+		e->to = e->from; /* out first: a child of this moment finds nothing rather than half */
+		lock_step();
 	}
 	bool complete = *from == page && *to == end;
-	if (e)
-		e->to = e->from; /* out first: a child of this moment finds nothing rather than half */
-	lock_step();
 	if (!complete) {
-		if (!e)
-			e = room(id, page);
+		e = room(id, page);
 		e->to = e->from;
 		lock_step();
 		memcpy(frame_of(e) + (*from - page), frame + (*from - page), (size_t)(*to - *from));
@@ -111,15 +112,6 @@ bool fragments_add(uint32_t id, uint64_t page, uint64_t end, uint64_t *from, uin
 	}
 	lock_release(&lock, saved);
 	return complete;
-}
-
-void fragments_drop(uint32_t id, uint64_t page)
-{
-	lock_saved saved = lock_acquire(&lock);
-	struct entry *e = find(id, page);
-	if (e)
-		e->to = e->from;
-	lock_release(&lock, saved);
 }
 
 void fragments_fork_child(void)

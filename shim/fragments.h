@@ -20,7 +20,7 @@ struct fragment {
 
 int fragments_start(void); /* before the first use; 0 or -ENOMEM. Idempotent. */
 
-/* What is known. */
+/* What is known: from the page's beginning, if anything is; else another part. */
 struct fragment fragments_look(uint32_t id, uint64_t page);
 
 /*
@@ -28,9 +28,6 @@ struct fragment fragments_look(uint32_t id, uint64_t page);
  * and [*from, *to) widened by it. If the page, up to `end`, is complete now it is taken out: true. Else it is kept.
  */
 bool fragments_add(uint32_t id, uint64_t page, uint64_t end, uint64_t *from, uint64_t *to, uint8_t *frame);
-
-/* Forgets. */
-void fragments_drop(uint32_t id, uint64_t page);
 
 void fragments_fork_child(void);
 

@@ -318,13 +318,25 @@ static uint64_t span(const struct view *v, uint64_t from, uint64_t to)
 	return end;
 }
 
-/* The unit at `at` was decrypted already, and its pages are there. *end: its end. */
+/* What is of [begin, end) on one page is put in place, or waits for the rest of the page. */
+static bool is_known(const struct range *r, uint64_t page, uint64_t begin, uint64_t end)
+{
+	uint64_t next = page + ranges_page();
+	struct fragment known = fragments_look(r->m->id, page);
+	if (known.from <= (begin > page ? begin : page) && (end < next ? end : next) <= known.to)
+		return true;
+	return method_now()->present(r, page, next);
+}
+
+/* The unit at `at` was decrypted already: the pages that it has for itself are there, or it has none, and is known on those that it shares. */
 static bool is_there(const struct range *r, uint64_t at, uint64_t *end)
 {
 	uint64_t begin;
 	file_unit(r->m->v->file, at, &begin, end);
 	uint64_t first = page_up(begin), last = page_down(*end);
-	return first < last && method_now()->present(r, first, last);
+	if (first < last)
+		return method_now()->present(r, first, last);
+	return is_known(r, page_down(begin), begin, *end) && is_known(r, page_down(*end - 1), begin, *end);
 }
 
 /* The units of [from, to) that are not there, in runs. */
