@@ -80,7 +80,7 @@ bool ahead_note(struct ahead *a, const struct ahead_touch *t)
 		s->distance = min(AHEAD_MAX, t->most);
 	uint64_t to = min(t->unit_end + s->distance, t->limit);
 	if (to > t->tensor_end && !sequential) {
-		uint64_t over = s->crossed >= CROSSED_ENOUGH ? s->run / 8 : 0;
+		uint64_t over = s->crossed >= CROSSED_ENOUGH ? s->run : 0;
 		to = min(to, (t->unit_end > t->tensor_end ? t->unit_end : t->tensor_end) + over);
 	}
 	if (s->pos < t->ahead)

@@ -3,7 +3,7 @@
  *
  * Each mapping follows a few streams of touches. A touch where a stream is expected to go on doubles how far is read ahead, up to the end of
  * the tensor: who reads a tenth of the tensors whole pays for no other. Only a stream that went on over several tensors is led
- * over the next border, by an eighth of what it has read. MADV_RANDOM: none; MADV_SEQUENTIAL: at once and over borders.
+ * over the next border, by as much as it has read in order. MADV_RANDOM: none; MADV_SEQUENTIAL: at once and over borders.
  *
  * The streams are under the ranges' lock; this module is the arithmetic alone and touches nothing else.
  */
