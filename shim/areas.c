@@ -54,7 +54,7 @@ struct mapping *areas_mapping(struct view *v, int type, uint64_t at, size_t len)
 	int fd = views_source(v, -1);
 	struct mapping *m = fd < 0 ? NULL : mapping_new(v, fd, type, at, at + len);
 	if (m && method_now() == &segv_method) {
-		m->pages = source_alloc(len / ranges_page());
+		m->pages = source_alloc(mapping_states(m));
 		if (!m->pages) {
 			mapping_put(m);
 			m = NULL;

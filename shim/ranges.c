@@ -76,18 +76,25 @@ static void put(struct mapping *m, struct mapping *last)
 {
 	last->v = NULL;
 	if (m->refs == 1) {
-		*last = (struct mapping){ .v = m->v, .pages = m->pages, .begin = m->begin, .end = m->end };
+		*last = (struct mapping){ .v = m->v, .pages = m->pages, .begin = m->begin };
 		m->pages = NULL;
 		lock_step();
 	}
 	atomic_fetch_sub(&m->refs, 1);
 }
 
+size_t mapping_states(const struct mapping *m)
+{
+	uint64_t size = file_size(m->v->file);
+	return m->begin < size ? (size_t)((size - m->begin - 1) / ranges_page() + 1) : 1;
+}
+
 static void finish(const struct mapping *last)
 {
 	if (!last->v)
 		return;
-	source_free(last->pages, (size_t)(last->end - last->begin) / ranges_page());
+	if (last->pages)
+		source_free(last->pages, mapping_states(last));
 	views_put(last->v);
 }
 
@@ -163,11 +170,11 @@ static struct range *free_slot(void)
 /* The length last: a fork child, and ranges_each(), see a slot whole or not at all. */
 static void fill_slot(struct range *slot, const struct range *r)
 {
-	size_t len = r->len;
-	*slot = *r;
-	slot->len = 0;
+	struct range empty = *r;
+	empty.len = 0;
+	*slot = empty;
 	lock_step();
-	slot->len = len;
+	slot->len = r->len;
 	if (slot - ranges >= ranges_high)
 		ranges_high = (int)(slot - ranges) + 1;
 	atomic_fetch_add(&r->m->refs, 1);
@@ -268,13 +275,26 @@ bool ranges_next(uintptr_t from, uintptr_t to, struct range *piece)
 	return found;
 }
 
+/* Under the lock. */
+static int split_both(uintptr_t from, uintptr_t to)
+{
+	int ret = split_at(from);
+	return ret == 0 ? split_at(to) : ret;
+}
+
+int ranges_split(uintptr_t from, uintptr_t to)
+{
+	lock_saved saved = lock_acquire(&lock);
+	int ret = split_both(from, to);
+	lock_release(&lock, saved);
+	return ret;
+}
+
 int ranges_cut(uintptr_t from, uintptr_t to)
 {
 	struct range *r;
 	lock_saved saved = lock_acquire(&lock);
-	int ret = split_at(from);
-	if (ret == 0)
-		ret = split_at(to);
+	int ret = split_both(from, to);
 	while (ret == 0 && (r = first_in(from, to))) {
 		struct mapping *m = r->m, last;
 		r->len = 0;
@@ -292,9 +312,7 @@ int ranges_cut(uintptr_t from, uintptr_t to)
 int ranges_set(uintptr_t from, uintptr_t to, enum ranges_what what, int value)
 {
 	lock_saved saved = lock_acquire(&lock);
-	int ret = split_at(from);
-	if (ret == 0)
-		ret = split_at(to);
+	int ret = split_both(from, to);
 	for (int i = 0; i < ranges_high && ret == 0; i++) {
 		struct range *r = &ranges[i];
 		if (r->len == 0 || r->base < from || r->base >= to)
@@ -373,7 +391,7 @@ int flight_begin(const struct range *r, uintptr_t addr, uint64_t from, uint64_t 
 	int slot = -1;
 	lock_saved saved = lock_acquire(&lock);
 	struct range *now = holds(addr ? addr : r->base);
-	if (!now || now->m != r->m || now->base - now->at != r->base - r->at || is_changing(r, from, to))
+	if (!now || now->m != r->m || now->base - now->at != r->base - r->at || now->prot != r->prot || is_changing(r, from, to))
 		goto out;
 	for (int i = FLIGHTS_MAX - 1; i >= 0; i--) {
 		struct flight *f = &flights[i];

@@ -32,7 +32,7 @@ struct mapping {
 	bool store;      /* asked for as MAP_SHARED and writable: a store raises SIGSEGV */
 	bool written;    /* it is, or was, writable: a page may hold what the application wrote */
 	uint64_t begin, end; /* pages of the file that it was made over; end may lie behind the file's */
-	uint8_t *pages;  /* sigsegv method: a state for each page from `begin` on (segv.h); else NULL */
+	uint8_t *pages;  /* sigsegv method: mapping_states() states, one for each page from `begin` on (segv.h); else NULL */
 	/* private */
 	_Atomic int refs; /* ranges and flights; 0: a free slot */
 	struct ahead ahead;
@@ -60,6 +60,8 @@ bool ranges_near(uintptr_t from, size_t len);
 /* A new mapping with one reference (the caller's), or NULL: too many. The view is pinned until the last reference goes. */
 struct mapping *mapping_new(struct view *v, int fd, int type, uint64_t begin, uint64_t end);
 void mapping_put(struct mapping *m);
+/* Pages of the file from `begin` on: mremap() may let the mapping grow over all of them. */
+size_t mapping_states(const struct mapping *m);
 
 int ranges_add(const struct range *r); /* 0 or -ENOMEM: too many */
 
@@ -81,13 +83,18 @@ struct change {
 void ranges_change(struct change *c, uintptr_t from, uintptr_t to);
 void ranges_change_end(struct change *c);
 
-/* During a change of [from, to): forgets the ranges there, or sets something of them. -ENOMEM: too many pieces; nothing was changed. */
+/*
+ * During a change of [from, to): forgets the ranges there, or sets something of them. -ENOMEM: too many pieces; nothing was changed. Behind a
+ * ranges_split() the others don't fail.
+ */
+int ranges_split(uintptr_t from, uintptr_t to);
 int ranges_cut(uintptr_t from, uintptr_t to);
 enum ranges_what { RANGES_PROT, RANGES_ADVICE, RANGES_NO_FORK };
 int ranges_set(uintptr_t from, uintptr_t to, enum ranges_what what, int value);
 
 /*
- * Begins work on bytes [from, to) of r's mapping, if addr still means the same and nobody works on them, or on the page at addr (0: no matter).
+ * Begins work on bytes [from, to) of r's mapping, if addr still means the same, with the same protection, and nobody works on them, or on the page
+ * at addr (0: no matter).
  * Returns a handle >= 0, or -1. flight_end() wakes who waits in flights_wait(); the mapping is pinned in between.
  */
 int flight_begin(const struct range *r, uintptr_t addr, uint64_t from, uint64_t to);
