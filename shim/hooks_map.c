@@ -6,6 +6,7 @@
 
 #include "config.h"
 #include "hooks.h"
+#include "lazy.h"
 #include "maps.h"
 #include "ranges.h"
 #include "real.h"
@@ -18,7 +19,7 @@
 /* Memory of a view may be concerned: real_ready is implied. */
 static bool near(const void *addr, size_t len)
 {
-	return ranges_near((uintptr_t)addr, len ? len : 1);
+	return ranges_near((uintptr_t)addr, len ? len : 1) && lazy_is(addr, len ? len : 1);
 }
 
 static void *plain(void *addr, size_t len, int prot, int flags, int fd, off_t at)

@@ -44,7 +44,8 @@ struct method {
 	/* The application stores to the page: makes filled pages of [from, to) writable where the method keeps them from being so. */
 	void (*writable)(const struct range *r, uint64_t from, uint64_t to);
 
-	/* Makes memory at `to`, a reservation of ours, what r is: what the application has written moves there. r is unmapped later. 0 or -errno. */
+	/* Makes memory at `to`, a reservation of ours, what r is: what the application has written moves there. r is unmapped, by each part once:
+	 * another thread may have the addresses at once. 0 or -errno. */
 	long (*move)(const struct range *r, const struct range *to);
 };
 

@@ -39,7 +39,9 @@ int remaps_munmap(void *addr, size_t len)
 	if (!pages(addr, len, &from, &to))
 		return answer(sys2(SYS_munmap, addr, len));
 	ranges_change(&c, from, to);
-	long r = sys2(SYS_munmap, addr, len);
+	long r = ranges_split(from, to); /* no room for that: nothing must happen that the table could not say */
+	if (r == 0)
+		r = sys2(SYS_munmap, addr, len);
 	if (r == 0)
 		r = areas_forget(from, to);
 	ranges_change_end(&c);
@@ -53,7 +55,8 @@ void *remaps_mmap_over(void *addr, size_t len, int prot, int flags, int fd, off_
 	if (!pages(addr, len, &from, &to))
 		return real.mmap(addr, len, prot, flags, fd, at);
 	ranges_change(&c, from, to);
-	void *p = real.mmap(addr, len, prot, flags, fd, at);
+	long e = ranges_split(from, to);
+	void *p = e < 0 ? (void *)real_answer(e) : real.mmap(addr, len, prot, flags, fd, at); /* NOLINT(performance-no-int-to-ptr) */
 	if (p != MAP_FAILED)
 		areas_forget(from, to);
 	ranges_change_end(&c);
@@ -67,7 +70,9 @@ void *remaps_mremap_over(void *old, size_t old_len, size_t len, int flags, void 
 	if (!pages(to, len, &from, &stop))
 		return (void *)real_answer(sys5(SYS_mremap, old, old_len, len, flags, to)); /* NOLINT(performance-no-int-to-ptr) */
 	ranges_change(&c, from, stop);
-	long p = sys5(SYS_mremap, old, old_len, len, flags, to);
+	long p = ranges_split(from, stop);
+	if (p == 0)
+		p = sys5(SYS_mremap, old, old_len, len, flags, to);
 	if (p == (long)from)
 		areas_forget(from, stop);
 	ranges_change_end(&c);
@@ -130,8 +135,6 @@ static long move(const struct range *r, uintptr_t to, size_t len)
 	if (e == 0)
 		e = ranges_add(&there);
 	if (e == 0)
-		e = sys2(SYS_munmap, r->base, r->len);
-	if (e == 0)
 		e = areas_forget(r->base, r->base + r->len);
 	ranges_change_end(&c);
 	if (e == 0 && len > r->len)
@@ -168,15 +171,19 @@ static long remap(uintptr_t old, size_t old_len, size_t len, int flags, uintptr_
 	}
 	if (len < r.len)
 		r.len = len;
+	const int reservation = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	long p;
 	if (flags & MREMAP_FIXED) {
 		if (to != down(to) || (to < old + old_len && old < to + len))
 			return -EINVAL;
-		if (remaps_munmap((void *)to, len) < 0) /* NOLINT(performance-no-int-to-ptr) */
+		p = (long)remaps_mmap_over((void *)to, len, PROT_NONE, reservation | MAP_FIXED, -1, 0); /* NOLINT(performance-no-int-to-ptr) */
+		if (p == -1)
 			return -errno;
+	} else {
+		p = sys6(SYS_mmap, 0, len, PROT_NONE, reservation, -1, 0);
+		if (p < 0 && p > -4096)
+			return p;
 	}
-	long p = sys6(SYS_mmap, to, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (flags & MREMAP_FIXED ? MAP_FIXED : 0), -1, 0);
-	if (p < 0 && p > -4096)
-		return p;
 	long e = move(&r, (uintptr_t)p, len);
 	if (e == 0 && len < old_len)
 		e = remaps_munmap((void *)(old + len), old_len - len) < 0 ? -errno : 0; /* NOLINT(performance-no-int-to-ptr) */
