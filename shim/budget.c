@@ -1,6 +1,7 @@
 #include "budget.h"
 
 #include <stdatomic.h>
+#include <time.h>
 
 #include "ahead.h"
 #include "config.h"
@@ -13,6 +14,7 @@
 #define BUSY_MAX 64   /* entries where somebody is at work, until the bound is given up */
 #define LOOK_LEAST ((size_t)1 << 20) /* bytes put in place between two looks at the machine's memory */
 #define LOOK_MOST ((size_t)32 << 20)
+#define LOOK_MS 400 /* between two looks of threads that have nothing else to do */
 #define LOOK_SHARE 8 /* of the room that there was: others fill theirs meanwhile */
 
 struct entry {
@@ -25,6 +27,7 @@ static struct lock lock = LOCK_INIT;
 static struct entry entries[ENTRIES]; /* a ring */
 static unsigned int oldest, count;
 static _Atomic size_t held, peak, since_look, look_after;
+static _Atomic int64_t looked; /* ms */
 
 size_t budget_most(void)
 {
@@ -126,6 +129,28 @@ static bool take_room(size_t len)
 	return true;
 }
 
+static int64_t now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* At the machine's memory: what is missing there is given back. */
+static void look(void)
+{
+	int tries = BUSY_MAX;
+	atomic_store(&looked, now());
+	size_t room, missing = pressure_missing(&room), next = room / LOOK_SHARE;
+	atomic_store(&look_after, next < LOOK_LEAST ? LOOK_LEAST : next > LOOK_MOST ? LOOK_MOST : next);
+	for (size_t given = 0; given < missing && tries > 0;) {
+		size_t before = held;
+		enum dropped d = drop_oldest();
+		tries = d == NOTHING ? 0 : d == BUSY ? tries - 1 : tries;
+		given += d == DROPPED && before > held ? before - held : 0;
+	}
+}
+
 void budget_make_room(size_t len)
 {
 	bool room;
@@ -138,7 +163,7 @@ void budget_make_room(size_t len)
 		atomic_fetch_add(&held, len);
 	if (!method_now()->kernel_drops && atomic_fetch_add(&since_look, len) >= look_after) {
 		atomic_store(&since_look, 0);
-		budget_watch();
+		look();
 	}
 }
 
@@ -170,15 +195,8 @@ bool budget_watch(void)
 {
 	if (method_now()->kernel_drops || atomic_load(&held) == 0)
 		return false;
-	int tries = BUSY_MAX;
-	size_t room, missing = pressure_missing(&room), next = room / LOOK_SHARE;
-	atomic_store(&look_after, next < LOOK_LEAST ? LOOK_LEAST : next > LOOK_MOST ? LOOK_MOST : next);
-	for (size_t given = 0; given < missing && tries > 0;) {
-		size_t before = held;
-		enum dropped d = drop_oldest();
-		tries = d == NOTHING ? 0 : d == BUSY ? tries - 1 : tries;
-		given += d == DROPPED && before > held ? before - held : 0;
-	}
+	if (now() - atomic_load(&looked) >= LOOK_MS)
+		look();
 	return true;
 }
 

@@ -27,7 +27,7 @@ void budget_forget(uintptr_t base, size_t len);
 /* The most that should be asked for at once (bytes). */
 size_t budget_most(void);
 
-/* Looks whether memory runs short, and gives back. For a thread of ours, now and then. Returns whether there is anything to watch. */
+/* Looks whether memory runs short, if nobody did a moment ago, and gives back. For threads of ours. Returns whether there is anything to watch. */
 bool budget_watch(void);
 
 /* Bytes held now (an upper bound: what the kernel took back is not known), and the highest it ever was. */
