@@ -100,7 +100,7 @@ static void answer(struct demand *d)
 	do {
 		d->seen = flights_seen();
 		d->parked = true;
-		if (answer_once(&d->fault, again) || demand_put(d))
+		if (answer_once(&d->fault, again) || (atomic_load(&ready) > 0 && demand_put(d))) /* nobody else may ever look */
 			return;
 		again = true;
 		flights_wait(d->seen);

@@ -27,6 +27,7 @@
 #endif
 
 static int uffd = -1, interrupt = -1;
+static _Atomic int forking; /* forks under way; -1: the last one ends, and none may begin */
 static bool protects; /* write protection works (Linux 5.7) */
 
 static size_t page_size(void)
@@ -112,6 +113,7 @@ int uffd_start(bool threads, int *not_full)
 	guard_close(uffd);
 	guard_close(interrupt);
 	uffd = interrupt = -1;
+	atomic_store(&forking, 0); /* a child inherits the fork that made it */
 	for (int kind = 0; kind < 3; kind++) {
 		int fd = open_one(kind, threads);
 		r = fd;
@@ -248,8 +250,10 @@ static void uffd_writable(const struct range *r, uint64_t from, uint64_t to)
 
 static long uffd_move(const struct range *r, const struct range *to)
 {
-	if (!r->m->written)
-		return uffd_reserve(to);
+	if (!r->m->written) {
+		long e = uffd_reserve(to);
+		return e < 0 ? e : sys2(SYS_munmap, r->base, r->len);
+	}
 	long p = sys5(SYS_mremap, r->base, r->len, r->len, MREMAP_MAYMOVE | MREMAP_FIXED, to->base);
 	if (p < 0 && p > -4096)
 		return p;
@@ -311,8 +315,6 @@ bool uffd_unprotect(const struct range *r, uintptr_t addr)
 
 /* ---- fork ---- */
 
-static _Atomic int forking;
-
 static void let_fork(struct range *r, void *arg)
 {
 	(void)arg;
@@ -328,14 +330,27 @@ static void keep_from_fork(struct range *r, void *arg)
 
 void uffd_fork_before(void)
 {
-	atomic_fetch_add(&forking, 1);
+	int n = atomic_load(&forking);
+	while (n < 0 || !atomic_compare_exchange_weak(&forking, &n, n + 1)) {
+		if (n < 0)
+			sys0(SYS_sched_yield);
+		n = atomic_load(&forking);
+	}
 	ranges_each(let_fork, NULL);
 }
 
+/* With signals blocked: a handler that forks would wait for the end of this. */
 void uffd_fork_after(void)
 {
-	if (atomic_fetch_sub(&forking, 1) == 1)
+	lock_saved saved = lock_signals();
+	int n = atomic_load(&forking);
+	while (n > 0 && !atomic_compare_exchange_weak(&forking, &n, n == 1 ? -1 : n - 1))
+		;
+	if (n == 1) {
 		ranges_each(keep_from_fork, NULL);
+		atomic_store(&forking, 0);
+	}
+	lock_signals_restore(saved);
 }
 
 static void watch_again(struct range *r, void *arg)
@@ -355,6 +370,5 @@ static void watch_again(struct range *r, void *arg)
 
 void uffd_fork_child(void)
 {
-	atomic_store(&forking, 0);
 	ranges_each(watch_again, NULL);
 }
