@@ -113,11 +113,10 @@ static void choose(void)
 	}
 	if (config.mmap == MMAP_EAGER) {
 		add_why("lazy methods", "CTSHIM_MMAP=eager");
-	} else if (!alive || fragments_start() < 0) {
+	} else if (!alive || fragments_start() < 0 || window_start() < 0) {
 		add_why("lazy methods", "no memory");
 	} else {
 		atomic_store(alive, 1);
-		window_start();
 		m = choose_uffd();
 		if (!m)
 			m = choose_segv();
@@ -182,8 +181,10 @@ static void uffd_again(bool threads)
 	if (e == 0 && !threads)
 		e = signals_take(SIGBUS, fault, &text);
 	use(not_full ? &uffd_user : &uffd_full);
-	if (e == 0 && threads)
-		e = pool_start(true);
+	if (e == 0 && threads && pool_start(true) < 0) { /* no thread could be made */
+		uffd_again(false);
+		return;
+	}
 	uffd_fork_child(); /* without a userfaultfd this takes the mappings away: better than zeros */
 	if (e < 0)
 		config_log(LOG_ERROR, "a child process cannot have mappings filled when they are touched: %s", strerrordesc_np(-e));

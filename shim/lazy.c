@@ -74,7 +74,7 @@ static void fill(uintptr_t p, size_t len, bool for_write)
 	to = (to + ranges_page() - 1) & ~(uintptr_t)(ranges_page() - 1);
 	while (from < to && ranges_next(from, to, &piece)) {
 		if (ranges_find(piece.base, &r)) {
-			if (r.m == piece.m && (piece.prot & PROT_READ))
+			if (r.m == piece.m && (piece.prot & (PROT_READ | PROT_WRITE)))
 				fill_piece(how, &piece, for_write);
 			mapping_put(r.m);
 		}

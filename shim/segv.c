@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
@@ -50,6 +51,12 @@ static void set(const struct range *r, uint64_t at, size_t len, enum segv_state 
 static uintptr_t address(const struct range *r, uint64_t at)
 {
 	return r->base + (uintptr_t)(at - r->at);
+}
+
+/* What is writable can be read as well, and a filled page must be. */
+static int filled_prot(const struct range *r)
+{
+	return r->prot & PROT_WRITE ? (r->prot & ~PROT_WRITE) | PROT_READ : r->prot;
 }
 
 int segv_start(const char **why)
@@ -124,6 +131,27 @@ static long segv_reserve(const struct range *r)
 	return unfill(r, r->at, r->len);
 }
 
+static bool failed(long p)
+{
+	return p < 0 && p > -4096;
+}
+
+/* Without a descriptor, where the host has left none: made elsewhere, and moved there whole. 0 or -errno. */
+static long place_anonymous(uintptr_t at, const uint8_t *src, size_t len, int prot)
+{
+	long p = sys6(SYS_mmap, 0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (failed(p))
+		return p;
+	memcpy((void *)p, src, len); /* NOLINT(performance-no-int-to-ptr) */
+	long e = sys3(SYS_mprotect, p, len, prot);
+	if (e == 0)
+		e = sys5(SYS_mremap, p, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, at);
+	if (!failed(e))
+		return 0;
+	sys2(SYS_munmap, p, len);
+	return e;
+}
+
 static long segv_place(const struct range *r, uint64_t from, uint64_t to, const uint8_t *src)
 {
 	long fd = -1, e = 0, new = 0;
@@ -135,10 +163,12 @@ static long segv_place(const struct range *r, uint64_t from, uint64_t to, const 
 			continue;
 		if (fd < 0)
 			fd = memfd_new("ctshim");
-		e = fd < 0 ? fd : memfd_write((int)fd, src + (at - from), len, at - from);
-		if (e == 0)
-			e = sys6(SYS_mmap, address(r, at), len, r->prot & ~PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, at - from);
-		if (e < 0 && e > -4096)
+		e = fd < 0 ? 0 : memfd_write((int)fd, src + (at - from), len, at - from);
+		if (fd < 0)
+			e = place_anonymous(address(r, at), src + (at - from), len, filled_prot(r));
+		else if (e == 0)
+			e = sys6(SYS_mmap, address(r, at), len, filled_prot(r), MAP_PRIVATE | MAP_FIXED, fd, at - from);
+		if (failed(e))
 			break;
 		e = 0;
 		sys3(SYS_madvise, address(r, at), len, MADV_DONTDUMP);
@@ -189,7 +219,7 @@ static long segv_protect(const struct range *r)
 	for (uint64_t at = r->at; at < r->at + r->len && e == 0; at += len) {
 		len = run(r, at, r->at + r->len, &state);
 		if (state != SEGV_UNFILLED)
-			e = sys3(SYS_mprotect, address(r, at), len, state == SEGV_FILLED ? r->prot & ~PROT_WRITE : r->prot);
+			e = sys3(SYS_mprotect, address(r, at), len, state == SEGV_FILLED ? filled_prot(r) : r->prot);
 	}
 	return e;
 }
@@ -200,29 +230,33 @@ static void segv_writable(const struct range *r, uint64_t from, uint64_t to)
 	uint8_t state;
 	for (uint64_t at = from; at < to; at += len) {
 		len = run(r, at, to, &state);
-		if (state == SEGV_FILLED && sys3(SYS_mprotect, address(r, at), len, r->prot) == 0)
-			set(r, at, len, SEGV_WRITABLE);
+		if (state != SEGV_FILLED)
+			continue;
+		set(r, at, len, SEGV_WRITABLE); /* first: a child of this moment must not give back what it writes */
+		if (sys3(SYS_mprotect, address(r, at), len, r->prot) < 0)
+			set(r, at, len, SEGV_FILLED);
+		else
+			atomic_fetch_add(&placed, 1); /* a piece more, and the rest of the one it was cut from */
 	}
 }
 
 /* What was written page by page, since windows are pieces of their own; the rest is filled anew where it is touched. */
 static long segv_move(const struct range *r, const struct range *to)
 {
-	size_t page = page_size();
+	size_t page = page_size(), len;
+	uint8_t state;
 	long e = method_map_empty(to->base, to->len, PROT_NONE, to->at);
-	if (e < 0)
-		return e;
-	for (uint64_t at = r->at; at < r->at + r->len; at += page) {
-		uint8_t *state = state_of(r, at);
-		if (*state == SEGV_WRITABLE) {
-			long p = sys5(SYS_mremap, address(r, at), page, page, MREMAP_MAYMOVE | MREMAP_FIXED, address(to, at));
-			if (p < 0 && p > -4096)
-				return p;
+	for (uint64_t at = r->at, end = r->at + r->len; at < end && !failed(e); at += len) {
+		len = run(r, at, end, &state);
+		if (state == SEGV_WRITABLE) {
+			len = page;
+			e = sys5(SYS_mremap, address(r, at), page, page, MREMAP_MAYMOVE | MREMAP_FIXED, address(to, at));
 		} else {
-			*state = SEGV_UNFILLED;
+			set(r, at, len, SEGV_UNFILLED);
+			e = sys2(SYS_munmap, address(r, at), len);
 		}
 	}
-	return 0;
+	return failed(e) ? e : 0;
 }
 
 const struct method segv_method = {

@@ -39,34 +39,46 @@ enum window_end touch_once(const struct range *r, uintptr_t addr, bool again)
 	return window_touch(r, addr);
 }
 
-void touch_wait(uintptr_t addr, bool quietly)
+bool touch_wait(uintptr_t addr, bool quietly)
 {
 	enum window_end end;
 	do {
 		struct range r;
 		uint32_t seen = flights_seen();
 		if (!ranges_find(addr, &r))
-			return;
+			return true;
 		end = touch_once(&r, addr, quietly);
 		quietly = true;
 		mapping_put(r.m);
 		if (end == WINDOW_BUSY)
 			flights_wait(seen);
 	} while (end == WINDOW_BUSY);
+	return end != WINDOW_LOST;
 }
 
-/* How many bytes a store makes writable: one page, and more where stores come in order. */
+/* How many bytes a store makes writable: one page, and more where stores come in order, or pieces of memory run short. */
 static uint64_t store_block(const struct range *r, uintptr_t addr)
 {
-	uint64_t page = ranges_page(), block = page;
+	uint64_t page = ranges_page(), block = page, least = segv_method.least();
 	while (block < 1u << 20 && addr - r->base >= block && segv_page(r, addr - block) == SEGV_WRITABLE)
 		block *= 4;
-	return block;
+	return block > least ? block : least;
 }
 
+/* Widens [*from, *to) to all filled pages around it. */
+static void all_filled(const struct range *r, uint64_t *from, uint64_t *to)
+{
+	const uint64_t page = ranges_page();
+	while (*from > r->at && segv_page(r, r->base + (uintptr_t)(*from - page - r->at)) == SEGV_FILLED)
+		*from -= page;
+	while (*to < r->at + r->len && segv_page(r, r->base + (uintptr_t)(*to - r->at)) == SEGV_FILLED)
+		*to += page;
+}
+
+/* Where the process may have no more pieces of memory (vm.max_map_count), all filled pages around as well: that cuts nothing. */
 void touch_store(uintptr_t addr)
 {
-	for (;;) {
+	for (bool all = false;;) {
 		struct range r;
 		uint32_t seen = flights_seen();
 		if (!ranges_find(addr, &r))
@@ -77,15 +89,21 @@ void touch_store(uintptr_t addr)
 		}
 		uint64_t from = r.at + ((addr - r.base) & ~(uintptr_t)(ranges_page() - 1)), to = from + store_block(&r, addr);
 		to = to < r.at + r.len ? to : r.at + r.len;
+		if (all)
+			all_filled(&r, &from, &to);
+		bool done = false;
 		int flight = flight_begin(&r, addr, from, to);
 		if (flight >= 0) {
 			segv_method.writable(&r, from, to);
+			done = all || segv_page(&r, addr) != SEGV_FILLED;
+			all = true;
 			flight_end(flight);
 		}
 		mapping_put(r.m);
-		if (flight >= 0)
+		if (done)
 			return;
-		flights_wait(seen);
+		if (flight < 0)
+			flights_wait(seen);
 	}
 }
 
@@ -120,11 +138,11 @@ bool touch_fault(int signo, const siginfo_t *info, const void *context)
 		ours = how && how != &segv_method && page < file_size(r.m->v->file) &&
 		       !mapping_is_bad(r.m, page, page + ranges_page());
 		if (ours)
-			touch_wait(addr, false);
-	} else if (how != &segv_method || info->si_code != SEGV_ACCERR || !(r.prot & (write ? PROT_WRITE : PROT_READ | PROT_EXEC))) {
+			ours = touch_wait(addr, false);
+	} else if (how != &segv_method || info->si_code != SEGV_ACCERR || !(r.prot & (write ? PROT_WRITE : PROT_READ | PROT_WRITE | PROT_EXEC))) {
 		ours = false;
 	} else if (segv_page(&r, addr) == SEGV_UNFILLED) {
-		touch_wait(addr, false);
+		ours = touch_wait(addr, false);
 	} else if (write && segv_page(&r, addr) == SEGV_FILLED) {
 		touch_store(addr);
 	} else {

@@ -15,10 +15,10 @@
 /* Answers a touch of a page that r holds: once. again: reading ahead need not follow it, or did already. */
 enum window_end touch_once(const struct range *r, uintptr_t addr, bool again);
 
-/* Until the page is there, or given up, or isn't ours any more. */
-void touch_wait(uintptr_t addr, bool again);
+/* Until the page is there, or given up, or isn't ours any more. false: it is neither and never will be, another touch would be the same again. */
+bool touch_wait(uintptr_t addr, bool again);
 
-/* sigsegv method: stores to the filled page become possible, and to more behind it where they come in order. */
+/* sigsegv method: stores to the filled page become possible, and to more where they come in order or pieces of memory run short. */
 void touch_store(uintptr_t addr);
 
 /*

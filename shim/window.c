@@ -45,30 +45,40 @@ static uint8_t *staging_map(void)
 	return p;
 }
 
+/* One staging at once: where address space is limited, what has been mapped must be readable later. */
 int window_start(void)
 {
 	cpu_set_t cpus;
+	if (!stagings[0].mem)
+		stagings[0].mem = staging_map();
+	if (!stagings[0].mem)
+		return -ENOMEM;
 	int n = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) + 1 : 2;
 	stagings_count = n < STAGINGS_MAX ? n : STAGINGS_MAX;
 	return 0;
 }
 
+/* NULL: there is no memory for a first one. */
 static struct staging *staging_get(void)
 {
 	for (;;) {
 		uint32_t seen = atomic_load(&freed);
+		bool others = false;
 		for (int i = 0; i < stagings_count; i++) {
 			struct staging *s = &stagings[i];
 			int idle = 0;
-			if (!atomic_compare_exchange_strong(&s->busy, &idle, 1))
+			if (!atomic_compare_exchange_strong(&s->busy, &idle, 1)) {
+				others = others || s->mem;
 				continue;
+			}
 			if (!s->mem)
 				s->mem = staging_map();
 			if (s->mem)
 				return s;
 			atomic_store(&s->busy, 0);
-			return NULL;
 		}
+		if (!others)
+			return NULL;
 		sys4(SYS_futex, &freed, FUTEX_WAIT_PRIVATE, seen, NULL);
 	}
 }
@@ -217,7 +227,7 @@ static void plan(size_t least, const struct range *r, uint64_t touched, uint64_t
 }
 
 /* The page cannot be right: from now on it is a SIGBUS. */
-static void give_up(const struct window *w, uint64_t page, const struct err *err)
+static enum window_end give_up(const struct window *w, uint64_t page, const struct err *err)
 {
 	struct file_extent e;
 	struct mapping *m = w->r->m;
@@ -229,7 +239,13 @@ static void give_up(const struct window *w, uint64_t page, const struct err *err
 		else
 			mapping_note_bad(m, page, page + ranges_page());
 	}
-	method_map_empty(w->r->base + (uintptr_t)(page - w->r->at), ranges_page(), w->r->prot, page);
+	return method_map_empty(w->r->base + (uintptr_t)(page - w->r->at), ranges_page(), w->r->prot, page) < 0 ? WINDOW_LOST : WINDOW_DONE;
+}
+
+static void nap(void)
+{
+	const struct timespec t = { 0, 10 * 1000 * 1000 };
+	sys2(SYS_nanosleep, &t, NULL);
 }
 
 /* No memory, no descriptor: not the file's fault, and it may pass. */
@@ -238,26 +254,21 @@ static bool passes(const struct err *err)
 	return err->code == ERR_SYSTEM && (err->sys_errno == ENOMEM || err->sys_errno == EAGAIN || err->sys_errno == ENFILE || err->sys_errno == EMFILE);
 }
 
-static void touch(struct window *w, size_t least, uint64_t touched)
+static enum window_end touch(struct window *w, size_t least, uint64_t touched)
 {
 	struct err err = { 0 };
 	uint64_t from, to, page = page_down(touched), end = page + ranges_page();
-	if (mapping_is_bad(w->r->m, page, end)) {
-		give_up(w, page, NULL);
-		return;
-	}
+	if (mapping_is_bad(w->r->m, page, end))
+		return give_up(w, page, NULL);
 	plan(least, w->r, touched, &from, &to);
 	if (least > 0 && fill(w, from, to, &err) < 0) /* something there is bad, but perhaps not this page */
 		plan(0, w->r, touched, &from, &to);
 	for (int tries = 0; !method_now()->present(w->r, page, end) && fill(w, from, to, &err) < 0; tries++) {
-		if (!passes(&err) || tries >= 100) {
-			if (!method_now()->present(w->r, page, end))
-				give_up(w, page, &err);
-			return;
-		}
-		struct timespec nap = { 0, 10 * 1000 * 1000 };
-		sys2(SYS_nanosleep, &nap, NULL);
+		if (!passes(&err) || tries >= 100)
+			return method_now()->present(w->r, page, end) ? WINDOW_DONE : give_up(w, page, &err);
+		nap();
 	}
+	return WINDOW_DONE;
 }
 
 enum window_end window_touch(const struct range *r, uintptr_t addr)
@@ -294,12 +305,13 @@ enum window_end window_touch(const struct range *r, uintptr_t addr)
 		struct staging *s = staging_get();
 		if (s) {
 			w.frame = s->mem;
-			touch(&w, least, touched);
+			ret = touch(&w, least, touched);
 			staging_put(s, (size_t)(w.to - w.origin));
 			if (first != from || last != to)
 				file_trim(r->m->v->file, NEIGHBOURS);
 		} else {
 			ret = WINDOW_BUSY;
+			nap();
 		}
 	}
 	flight_end(flight);

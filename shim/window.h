@@ -20,6 +20,7 @@ enum window_end {
 	WINDOW_DONE,  /* the page is there, or was given up and raises SIGBUS */
 	WINDOW_BUSY,  /* somebody works there: flights_wait() or leave it to him */
 	WINDOW_GONE,  /* addr isn't what it was */
+	WINDOW_LOST,  /* it can't be filled, and the process may not even have the memory that raises SIGBUS */
 };
 
 int window_start(void); /* 0 or -ENOMEM */
