@@ -73,12 +73,16 @@ static void fill(uintptr_t p, size_t len, bool for_write)
 	choice_check();
 	to = (to + ranges_page() - 1) & ~(uintptr_t)(ranges_page() - 1);
 	while (from < to && ranges_next(from, to, &piece)) {
-		if (ranges_find(piece.base, &r)) {
-			if (r.m == piece.m && (piece.prot & (PROT_READ | PROT_WRITE)))
-				fill_piece(how, &piece, for_write);
-			mapping_put(r.m);
-		}
 		from = piece.base + piece.len;
+		if (!ranges_find(piece.base, &r)) /* what it says is pinned; the piece may be of the past */
+			continue;
+		r.at += piece.base - r.base;
+		r.len -= piece.base - r.base;
+		r.base = piece.base;
+		r.len = r.len < piece.len ? r.len : piece.len;
+		if (r.prot & (PROT_READ | PROT_WRITE))
+			fill_piece(how, &r, for_write);
+		mapping_put(r.m);
 	}
 }
 

@@ -82,6 +82,7 @@ static void pieces(void)
 	unsigned char *p = map_whole(PROT_READ | PROT_WRITE, MAP_PRIVATE);
 	line("before", "%s", verdict(p, 0, FIRST));
 	size_t len = (size_t)1 << 30;
+	/* cppcheck-suppress invalidFunctionArg ; -1 is what anonymous memory wants */
 	char *many = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (many == MAP_FAILED)
 		probe_die("mmap");
