@@ -22,7 +22,7 @@ struct secret *secret_new(size_t len)
 		return NULL;
 	mapped = sizeof *h + len;
 	at = sys6(SYS_mmap, 0, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (at < 0 && at > -4096)
+	if (sys_failed(at))
 		return NULL;
 	h = (struct holder *)at;
 	sys3(SYS_madvise, h, mapped, MADV_DONTDUMP);

@@ -23,7 +23,7 @@ int source_read(int fd, void *buf, size_t len, uint64_t at, struct err *err)
 void *source_alloc(size_t len)
 {
 	long p = sys6(SYS_mmap, 0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p < 0 && p > -4096)
+	if (sys_failed(p))
 		return NULL;
 	sys3(SYS_madvise, p, len, MADV_DONTDUMP);
 	return (void *)p; /* NOLINT(performance-no-int-to-ptr): the kernel's answer */

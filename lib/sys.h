@@ -6,6 +6,7 @@
 #ifndef CT_SYS_H
 #define CT_SYS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
@@ -35,6 +36,12 @@ static inline long sys_call6(long nr, long a, long b, long c, long d, long e, lo
 #else
 #error "ctshim knows x86-64 and aarch64"
 #endif
+}
+
+/* An answer that may be an address is an error. */
+static inline bool sys_failed(long r)
+{
+	return r < 0 && r > -4096;
 }
 
 #define SYS_ARG(x) ((long)(x))

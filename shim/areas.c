@@ -13,11 +13,6 @@
 #define MAP_32BIT 0 /* x86-64 only */
 #endif
 
-static bool failed(long p)
-{
-	return p < 0 && p > -4096;
-}
-
 long areas_forget(uintptr_t from, uintptr_t to)
 {
 	budget_forget(from, to - from);
@@ -67,7 +62,7 @@ long areas_again(struct mapping *old, uintptr_t to, uint64_t at, size_t len, int
 {
 	struct mapping *m = areas_mapping(old->v, old->type, at, len);
 	long base = m ? areas_reserve(to, len, to ? MAP_FIXED : 0) : -ENOMEM, e = base;
-	if (!failed(base)) {
+	if (!sys_failed(base)) {
 		m->store = old->store;
 		e = areas_put(m, (uintptr_t)base, at, len, prot);
 		if (e < 0)
@@ -75,5 +70,5 @@ long areas_again(struct mapping *old, uintptr_t to, uint64_t at, size_t len, int
 	}
 	if (m)
 		mapping_put(m);
-	return e < 0 && failed(e) ? e : base;
+	return e < 0 && sys_failed(e) ? e : base;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -89,6 +90,22 @@ void config_read(void)
 	if (mode && config.mmap == MMAP_AUTO && strcmp(mode, "auto") != 0)
 		not_understood("CTSHIM_MMAP", "auto, lazy or eager");
 	config.memory_max = bytes("CTSHIM_MEMORY_MAX");
+}
+
+static int at_most(int n)
+{
+	return n < CONFIG_CORES_MAX ? n : CONFIG_CORES_MAX;
+}
+
+int config_cores(void)
+{
+	cpu_set_t cpus;
+	return sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? at_most(CPU_COUNT(&cpus)) : 1;
+}
+
+int config_threads(void)
+{
+	return config.threads > 0 ? at_most(config.threads) : config_cores();
 }
 
 static bool stderr_is_ours(void)

@@ -30,6 +30,11 @@ extern struct config config;
 
 void config_read(void);
 
+/* Cores that this process may use, and threads of the shim that may decrypt at once (CTSHIM_THREADS, else the same): 1 to CONFIG_CORES_MAX. */
+#define CONFIG_CORES_MAX 16
+int config_cores(void);
+int config_threads(void);
+
 /* "ctshim: " + text + newline, if `level` is wanted. Foreign strings must come escaped. */
 void config_log(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -63,7 +63,7 @@ static long place(int memfd, uintptr_t base, size_t from, size_t to, int prot, i
 	if (from == to)
 		return 0;
 	long r = sys6(SYS_mmap, base + from, to - from, prot, flags | MAP_FIXED, memfd, from);
-	return r < 0 && r > -4096 ? r : 0;
+	return sys_failed(r) ? r : 0;
 }
 
 long eager_place(const struct eager *e, uintptr_t base, size_t whole, int prot, int flags)

@@ -2,19 +2,18 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "config.h"
+#include "memfd.h"
 #include "reads.h"
 #include "source.h"
 #include "sys.h"
 
 #define STAGING (4u << 20)       /* bytes of plaintext a thread holds at once: two chunks of the default size */
 #define ALONE_MAX (8u << 20)     /* bytes that are not worth a thread */
-#define THREADS_MAX 16
 
 struct fill {
 	struct view *v;
@@ -62,21 +61,6 @@ static bool take(struct fill *f, size_t *from, size_t *to)
 	return *to > *from;
 }
 
-static long put(struct fill *f, const char *p, size_t len, size_t at)
-{
-	while (len > 0) {
-		long n = sys4(SYS_pwrite64, f->memfd, p, len, at);
-		if (n == -EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? n : -ENOSPC;
-		p += n;
-		at += (size_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 /* What can be read of [from, to) goes to the memfd; the rest is noted as bad. */
 static long window(struct fill *f, char *staging, size_t from, size_t to)
 {
@@ -86,7 +70,7 @@ static long window(struct fill *f, char *staging, size_t from, size_t to)
 		struct file_extent e;
 		ssize_t n = file_read(f->v->file, f->fd, f->at + from, staging, to - from, &err);
 		if (n > 0) {
-			r = put(f, staging, (size_t)n, from);
+			r = memfd_write(f->memfd, staging, (size_t)n, from);
 			from += (size_t)n;
 			continue;
 		}
@@ -122,13 +106,10 @@ static void *work(void *arg)
 
 static int helpers(size_t len)
 {
-	cpu_set_t cpus;
-	int n = config.threads;
-	if (n == 0)
-		n = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+	int n = config_threads();
 	if ((size_t)n > len / ALONE_MAX + 1)
 		n = (int)(len / ALONE_MAX + 1);
-	return (n < THREADS_MAX ? n : THREADS_MAX) - 1;
+	return n - 1;
 }
 
 static int bad_cmp(const void *a, const void *b)
@@ -157,7 +138,7 @@ static void tidy(struct fill_result *r)
 long fill_memfd(struct view *v, int fd, uint64_t at, size_t len, int memfd, struct fill_result *result)
 {
 	struct fill f = { .v = v, .fd = fd, .memfd = memfd, .at = at, .len = len, .lock = PTHREAD_MUTEX_INITIALIZER, .result = result };
-	pthread_t threads[THREADS_MAX];
+	pthread_t threads[CONFIG_CORES_MAX];
 	int count = 0, want = helpers(len), cancel;
 	*result = (struct fill_result){ 0 };
 	f.page = (size_t)sysconf(_SC_PAGESIZE);

@@ -16,11 +16,6 @@
 #include "stats.h"
 #include "sys.h"
 
-static bool failed(long p)
-{
-	return p < 0 && p > -4096;
-}
-
 /* What is asked for. */
 struct request {
 	struct view *v;
@@ -85,13 +80,13 @@ static long map_lazily(const struct request *q)
 	m->store = q->store;
 	m->written = q->prot & PROT_WRITE;
 	long base = areas_reserve(q->addr, q->len, q->flags), e = base;
-	if (!failed(base)) {
+	if (!sys_failed(base)) {
 		e = areas_put(m, (uintptr_t)base, q->at, q->len, q->prot);
 		if (e < 0 && !q->fixed)
 			sys2(SYS_munmap, base, q->len);
 	}
 	mapping_put(m);
-	if (failed(e))
+	if (sys_failed(e))
 		return e == -ENOMEM || e == -EEXIST ? e : -ENOTSUP;
 	if (q->flags & (MAP_POPULATE | MAP_LOCKED))
 		lazy_fill((void *)base, q->len); /* NOLINT(performance-no-int-to-ptr) */
@@ -109,7 +104,7 @@ static long map_eagerly(const struct request *q)
 	long base = 0, e = eager_make(&made, q->v, q->fd, q->at, rest < q->len ? (size_t)rest : q->len);
 	if (e == 0) {
 		base = areas_reserve(q->addr, q->len, q->flags);
-		e = failed(base) ? base : 0;
+		e = sys_failed(base) ? base : 0;
 	}
 	if (e == 0) {
 		struct change c;
@@ -142,13 +137,13 @@ void *maps_map(struct view *v, int fd, void *addr, size_t len, int prot, int fla
 	} else if (!lazily) {
 		p = map_eagerly(&q);
 	}
-	if (!failed(p)) {
+	if (!sys_failed(p)) {
 		stats_mapped();
 		config_log(LOG_DEBUG, "%s: mapped %zu bytes at offset %lld, %s", v->name, len, (long long)at,
 		           lazily ? choice_name() : "filled at once");
 	}
-	errno = failed(p) ? (int)-p : saved;
-	return failed(p) ? MAP_FAILED : (void *)p; /* NOLINT(performance-no-int-to-ptr): the kernel's answer */
+	errno = sys_failed(p) ? (int)-p : saved;
+	return sys_failed(p) ? MAP_FAILED : (void *)p; /* NOLINT(performance-no-int-to-ptr): the kernel's answer */
 }
 
 const char *maps_method(char *why, size_t cap)

@@ -24,7 +24,7 @@ long method_map_empty(uintptr_t base, size_t len, int prot, uint64_t at)
 	if (fd < 0)
 		return fd;
 	long p = sys6(SYS_mmap, base, len, prot, MAP_PRIVATE | MAP_FIXED, fd, at);
-	if (p < 0 && p > -4096)
+	if (sys_failed(p))
 		return p;
 	sys3(SYS_madvise, base, len, MADV_DONTDUMP);
 	return 0;

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
 #include <string.h>
 
 #include "budget.h"
@@ -13,7 +12,6 @@
 #include "uffd.h"
 #include "window.h"
 
-#define FILLERS_MAX 16
 #define DEMANDS 1024
 #define STACK (256u << 10)
 #define WATCH_MS 500   /* between two looks at the machine's memory, where that is needed */
@@ -176,19 +174,10 @@ static int start_thread(void *(*run)(void *), void *arg)
 	return -r;
 }
 
-static int fillers_wanted(void)
-{
-	cpu_set_t cpus;
-	int n = config.threads;
-	if (n == 0)
-		n = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
-	return n < FILLERS_MAX ? n : FILLERS_MAX;
-}
-
 /* Makes the others, so that mmap() need not wait for them; until one is ready the reader of faults answers himself. */
 static void *first_filler(void *arg)
 {
-	for (int i = fillers_wanted(); i > 1; i--)
+	for (int i = config_threads(); i > 1; i--)
 		if (start_thread(filler, NULL) < 0)
 			break;
 	return filler(arg);

@@ -337,16 +337,6 @@ void ranges_each(void (*f)(struct range *r, void *arg), void *arg)
 
 /* ---- flights and changes ---- */
 
-static uint64_t page_down(uint64_t x)
-{
-	return x & ~(uint64_t)(ranges_page() - 1);
-}
-
-static uint64_t page_up(uint64_t x)
-{
-	return page_down(x + ranges_page() - 1);
-}
-
 uint32_t flights_seen(void)
 {
 	return atomic_load(&ended);
@@ -379,7 +369,7 @@ static bool is_changing(const struct range *r, uint64_t from, uint64_t to)
 		if (changes[i]->from >= r->base + r->len || changes[i]->to <= r->base)
 			continue;
 		clip(&part, changes[i]->from, changes[i]->to);
-		if (page_down(from) < part.at + part.len && part.at < page_up(to))
+		if (ranges_page_down(from) < part.at + part.len && part.at < ranges_page_up(to))
 			return true;
 	}
 	return false;
@@ -398,7 +388,7 @@ int flight_begin(const struct range *r, uintptr_t addr, uint64_t from, uint64_t 
 		if (!f->m)
 			slot = i;
 		else if (f->m == r->m && ((from < f->to && f->from < to) ||
-		                          (addr && page < page_up(f->to) && page_down(f->from) < page_end))) {
+		                          (addr && page < ranges_page_up(f->to) && ranges_page_down(f->from) < page_end))) {
 			slot = -1;
 			break;
 		}
@@ -491,7 +481,7 @@ static bool is_flown(const struct change *c)
 			if (part.len == 0 || part.m != flights[i].m || part.base >= c->to || part.base + part.len <= c->from)
 				continue;
 			clip(&part, c->from, c->to);
-			if (page_down(flights[i].from) < part.at + part.len && part.at < page_up(flights[i].to))
+			if (ranges_page_down(flights[i].from) < part.at + part.len && part.at < ranges_page_up(flights[i].to))
 				return true;
 		}
 	}

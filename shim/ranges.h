@@ -52,6 +52,16 @@ struct range {
 
 size_t ranges_page(void); /* bytes of a page */
 
+static inline uint64_t ranges_page_down(uint64_t x)
+{
+	return x & ~(uint64_t)(ranges_page() - 1);
+}
+
+static inline uint64_t ranges_page_up(uint64_t x)
+{
+	return ranges_page_down(x + ranges_page() - 1);
+}
+
 /* Some range exists. Cheap: for hooks. */
 bool ranges_any(void);
 /* [from, from + len) may touch a range. Cheap. */

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "sys.h"
+
 struct real real;
 bool real_ready;
 long (*real_syscall)(long, ...);
@@ -49,7 +51,7 @@ void real_resolve(void)
 
 long real_answer(long r)
 {
-	if (r < 0 && r > -4096) {
+	if (sys_failed(r)) {
 		errno = (int)-r;
 		return -1;
 	}

@@ -12,18 +12,13 @@
 #include "sys.h"
 #include "window.h"
 
-static uintptr_t down(uintptr_t x)
-{
-	return x & ~(uintptr_t)(ranges_page() - 1);
-}
-
 /* The end of the pages of [addr, addr + len). false: there's no such range of addresses; the kernel will say what is wrong with it. */
 static bool pages(const void *addr, size_t len, uintptr_t *from, uintptr_t *to)
 {
 	*from = (uintptr_t)addr;
-	if (len == 0 || *from != down(*from) || __builtin_add_overflow(*from, len, to) || *to > UINTPTR_MAX - ranges_page())
+	if (len == 0 || *from != ranges_page_down(*from) || __builtin_add_overflow(*from, len, to) || *to > UINTPTR_MAX - ranges_page())
 		return false;
-	*to = down(*to + ranges_page() - 1);
+	*to = ranges_page_down(*to + ranges_page() - 1);
 	return true;
 }
 
@@ -174,14 +169,14 @@ static long remap(uintptr_t old, size_t old_len, size_t len, int flags, uintptr_
 	const int reservation = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 	long p;
 	if (flags & MREMAP_FIXED) {
-		if (to != down(to) || (to < old + old_len && old < to + len))
+		if (to != ranges_page_down(to) || (to < old + old_len && old < to + len))
 			return -EINVAL;
 		p = (long)remaps_mmap_over((void *)to, len, PROT_NONE, reservation | MAP_FIXED, -1, 0); /* NOLINT(performance-no-int-to-ptr) */
 		if (p == -1)
 			return -errno;
 	} else {
 		p = sys6(SYS_mmap, 0, len, PROT_NONE, reservation, -1, 0);
-		if (p < 0 && p > -4096)
+		if (sys_failed(p))
 			return p;
 	}
 	long e = move(&r, (uintptr_t)p, len);
@@ -201,8 +196,8 @@ void *remaps_mremap(void *old, size_t old_len, size_t len, int flags, void *to)
 	}
 	size_t page = ranges_page();
 	long r = remap((uintptr_t)old, (old_len + page - 1) / page * page, (len + page - 1) / page * page, flags, (uintptr_t)to);
-	errno = r < 0 && r > -4096 ? (int)-r : saved;
-	return r < 0 && r > -4096 ? MAP_FAILED : (void *)r; /* NOLINT(performance-no-int-to-ptr) */
+	errno = sys_failed(r) ? (int)-r : saved;
+	return sys_failed(r) ? MAP_FAILED : (void *)r; /* NOLINT(performance-no-int-to-ptr) */
 }
 
 /* ---- advice ---- */

@@ -17,14 +17,9 @@ static size_t pieces = 65530 / PIECES_SHARE;
 static _Atomic size_t total;  /* bytes of all ranges */
 static _Atomic size_t placed; /* windows, of which some may be gone */
 
-static size_t page_size(void)
-{
-	return ranges_page();
-}
-
 static uint8_t *state_of(const struct range *r, uint64_t at)
 {
-	return &r->m->pages[(at - r->m->begin) / page_size()];
+	return &r->m->pages[(at - r->m->begin) / ranges_page()];
 }
 
 enum segv_state segv_page(const struct range *r, uintptr_t addr)
@@ -35,16 +30,16 @@ enum segv_state segv_page(const struct range *r, uintptr_t addr)
 /* The run of pages from *at on that have the state of the first, up to `to`; its bytes. */
 static size_t run(const struct range *r, uint64_t at, uint64_t to, uint8_t *state)
 {
-	uint64_t end = at + page_size();
+	uint64_t end = at + ranges_page();
 	*state = __atomic_load_n(state_of(r, at), __ATOMIC_ACQUIRE);
 	while (end < to && __atomic_load_n(state_of(r, end), __ATOMIC_ACQUIRE) == *state)
-		end += page_size();
+		end += ranges_page();
 	return (size_t)(end - at);
 }
 
 static void set(const struct range *r, uint64_t at, size_t len, enum segv_state state)
 {
-	for (uint64_t end = at + len; at < end; at += page_size())
+	for (uint64_t end = at + len; at < end; at += ranges_page())
 		__atomic_store_n(state_of(r, at), (uint8_t)state, __ATOMIC_RELEASE);
 }
 
@@ -131,22 +126,17 @@ static long segv_reserve(const struct range *r)
 	return unfill(r, r->at, r->len);
 }
 
-static bool failed(long p)
-{
-	return p < 0 && p > -4096;
-}
-
 /* Without a descriptor, where the host has left none: made elsewhere, and moved there whole. 0 or -errno. */
 static long place_anonymous(uintptr_t at, const uint8_t *src, size_t len, int prot)
 {
 	long p = sys6(SYS_mmap, 0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (failed(p))
+	if (sys_failed(p))
 		return p;
 	memcpy((void *)p, src, len); /* NOLINT(performance-no-int-to-ptr) */
 	long e = sys3(SYS_mprotect, p, len, prot);
 	if (e == 0)
 		e = sys5(SYS_mremap, p, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, at);
-	if (!failed(e))
+	if (!sys_failed(e))
 		return 0;
 	sys2(SYS_munmap, p, len);
 	return e;
@@ -168,7 +158,7 @@ static long segv_place(const struct range *r, uint64_t from, uint64_t to, const 
 			e = place_anonymous(address(r, at), src + (at - from), len, filled_prot(r));
 		else if (e == 0)
 			e = sys6(SYS_mmap, address(r, at), len, filled_prot(r), MAP_PRIVATE | MAP_FIXED, fd, at - from);
-		if (failed(e))
+		if (sys_failed(e))
 			break;
 		e = 0;
 		sys3(SYS_madvise, address(r, at), len, MADV_DONTDUMP);
@@ -187,7 +177,7 @@ static bool segv_present(const struct range *r, uint64_t from, uint64_t to)
 		from = r->at;
 	if (to > r->at + r->len)
 		to = r->at + r->len;
-	for (; from < to; from += page_size())
+	for (; from < to; from += ranges_page())
 		if (__atomic_load_n(state_of(r, from), __ATOMIC_ACQUIRE) == SEGV_UNFILLED)
 			return false;
 	return true;
@@ -243,10 +233,10 @@ static void segv_writable(const struct range *r, uint64_t from, uint64_t to)
 /* What was written page by page, since windows are pieces of their own; the rest is filled anew where it is touched. */
 static long segv_move(const struct range *r, const struct range *to)
 {
-	size_t page = page_size(), len;
+	size_t page = ranges_page(), len;
 	uint8_t state;
 	long e = method_map_empty(to->base, to->len, PROT_NONE, to->at);
-	for (uint64_t at = r->at, end = r->at + r->len; at < end && !failed(e); at += len) {
+	for (uint64_t at = r->at, end = r->at + r->len; at < end && !sys_failed(e); at += len) {
 		len = run(r, at, end, &state);
 		if (state == SEGV_WRITABLE) {
 			len = page;
@@ -256,7 +246,7 @@ static long segv_move(const struct range *r, const struct range *to)
 			e = sys2(SYS_munmap, address(r, at), len);
 		}
 	}
-	return failed(e) ? e : 0;
+	return sys_failed(e) ? e : 0;
 }
 
 const struct method segv_method = {

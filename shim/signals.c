@@ -401,7 +401,7 @@ static struct fresh *fresh_get(void)
 	if (f)
 		return f;
 	long r = sys6(SYS_mmap, 0, sizeof *f, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (r < 0 && r > -4096)
+	if (sys_failed(r))
 		return NULL;
 	f = (struct fresh *)r; /* NOLINT(performance-no-int-to-ptr): a raw system call's answer */
 	if (sys3(SYS_madvise, f, sizeof *f, MADV_WIPEONFORK) < 0 || !atomic_compare_exchange_strong(&fresh, &none, f))

@@ -16,7 +16,7 @@ static _Atomic(char *) stacks[SIGNALS_STACKS]; /* the lowest byte above the guar
 static char *stack_map(void)
 {
 	long r = sys6(SYS_mmap, 0, GUARD + SIGNALS_STACK_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-	if (r < 0 && r > -4096)
+	if (sys_failed(r))
 		return NULL;
 	char *p = (char *)(r + (long)GUARD); /* NOLINT(performance-no-int-to-ptr): a raw system call's answer */
 	if (sys3(SYS_mprotect, p, SIGNALS_STACK_SIZE, PROT_READ | PROT_WRITE) < 0) {

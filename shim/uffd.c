@@ -30,11 +30,6 @@ static int uffd = -1, interrupt = -1;
 static _Atomic int forking; /* forks under way; -1: the last one ends, and none may begin */
 static bool protects; /* write protection works (Linux 5.7) */
 
-static size_t page_size(void)
-{
-	return ranges_page();
-}
-
 /* ---- opening, by trying ---- */
 
 static int open_one(int kind, bool threads)
@@ -81,9 +76,9 @@ static long watch(uintptr_t base, size_t len)
 /* The kernel may have it and refuse a part of it (a filter on ioctl, an old one): on one page, everything that will be needed. */
 static int rehearse(void)
 {
-	size_t page = page_size();
+	size_t page = ranges_page();
 	long base = sys6(SYS_mmap, 0, page * 2, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (base < 0 && base > -4096)
+	if (sys_failed(base))
 		return (int)base;
 	volatile char *src = (volatile char *)(base + (long)page); /* NOLINT(performance-no-int-to-ptr) */
 	src[1] = 'x';
@@ -144,7 +139,7 @@ int uffd_start(bool threads, int *not_full)
 static long uffd_reserve(const struct range *r)
 {
 	long p = sys6(SYS_mmap, r->base, r->len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-	if (p < 0 && p > -4096)
+	if (sys_failed(p))
 		return p;
 	long e = watch(r->base, r->len); /* while nothing can be touched: a page that came before would be zeros */
 	if (e < 0)
@@ -190,11 +185,11 @@ static long uffd_place(const struct range *r, uint64_t from, uint64_t to, const 
 			new += (size_t)c;
 			done += (size_t)c;
 		} else if (c == -EEXIST) {
-			done += page_size();
-		} else if (c == -ENOENT && n > page_size()) { /* several pieces of memory (mprotect of a part, a page given up): page by page */
-			step = page_size();
+			done += ranges_page();
+		} else if (c == -ENOENT && n > ranges_page()) { /* several pieces of memory (mprotect of a part, a page given up): page by page */
+			step = ranges_page();
 		} else if (c == -ENOENT || c == -EINVAL) {
-			done += page_size();
+			done += ranges_page();
 		} else if (c != -EAGAIN) {
 			return c;
 		}
@@ -210,13 +205,13 @@ static bool uffd_present(const struct range *r, uint64_t from, uint64_t to)
 	if (to > r->at + r->len)
 		to = r->at + r->len;
 	while (from < to) {
-		size_t pages = (size_t)(to - from) / page_size(), n = pages < sizeof vec ? pages : sizeof vec;
-		if (sys3(SYS_mincore, r->base + (uintptr_t)(from - r->at), n * page_size(), vec) < 0)
+		size_t pages = (size_t)(to - from) / ranges_page(), n = pages < sizeof vec ? pages : sizeof vec;
+		if (sys3(SYS_mincore, r->base + (uintptr_t)(from - r->at), n * ranges_page(), vec) < 0)
 			return false;
 		for (size_t i = 0; i < n; i++)
 			if (!(vec[i] & 1))
 				return false;
-		from += n * page_size();
+		from += n * ranges_page();
 	}
 	return true;
 }
@@ -255,7 +250,7 @@ static long uffd_move(const struct range *r, const struct range *to)
 		return e < 0 ? e : sys2(SYS_munmap, r->base, r->len);
 	}
 	long p = sys5(SYS_mremap, r->base, r->len, r->len, MREMAP_MAYMOVE | MREMAP_FIXED, to->base);
-	if (p < 0 && p > -4096)
+	if (sys_failed(p))
 		return p;
 	return watch(to->base, to->len); /* moving unregisters */
 }
@@ -304,11 +299,11 @@ void uffd_interrupt(void)
 bool uffd_unprotect(const struct range *r, uintptr_t addr)
 {
 	uint64_t at = r->at + (addr - r->base);
-	uintptr_t page = addr & ~(page_size() - 1);
+	uintptr_t page = addr & ~(ranges_page() - 1);
 	int flight = flight_begin(r, addr, at, at);
 	if (flight < 0)
 		return false;
-	unprotect(page, page_size());
+	unprotect(page, ranges_page());
 	flight_end(flight);
 	return true;
 }

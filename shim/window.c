@@ -2,17 +2,17 @@
 
 #include <errno.h>
 #include <linux/futex.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "budget.h"
+#include "config.h"
 #include "fragments.h"
 #include "reads.h"
 #include "source.h"
 #include "sys.h"
 
-#define STAGINGS_MAX 17
+#define STAGINGS_MAX (CONFIG_CORES_MAX + 1)
 /* What is wanted, the units that reach over its borders, each FILE_UNIT_MAX long, and the pages that they share with others. */
 #define STAGING_BYTES (WINDOW_LEAST_MAX + (size_t)2 * FILE_UNIT_MAX + (1u << 20))
 #define STAGING_KEEP (HUGE + (64u << 10)) /* bytes of one that stay in memory */
@@ -48,13 +48,11 @@ static uint8_t *staging_map(void)
 /* One staging at once: where address space is limited, what has been mapped must be readable later. */
 int window_start(void)
 {
-	cpu_set_t cpus;
 	if (!stagings[0].mem)
 		stagings[0].mem = staging_map();
 	if (!stagings[0].mem)
 		return -ENOMEM;
-	int n = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) + 1 : 2;
-	stagings_count = n < STAGINGS_MAX ? n : STAGINGS_MAX;
+	stagings_count = config_cores() + 1;
 	return 0;
 }
 
@@ -100,16 +98,6 @@ void window_fork_child(void) /* the parent's staging is not there */
 
 /* ---- pages ---- */
 
-static uint64_t page_down(uint64_t x)
-{
-	return x & ~(uint64_t)(ranges_page() - 1);
-}
-
-static uint64_t page_up(uint64_t x)
-{
-	return page_down(x + ranges_page() - 1);
-}
-
 void window_units(const struct view *v, uint64_t *from, uint64_t *to)
 {
 	uint64_t other;
@@ -154,16 +142,16 @@ static void join(struct window *w, uint64_t page)
 /* Puts in place what is complete. 0 or -errno. */
 static long settle(struct window *w)
 {
-	uint64_t head = page_down(w->from), tail = page_down(w->to);
+	uint64_t head = ranges_page_down(w->from), tail = ranges_page_down(w->to);
 	if (w->from == w->to)
 		return 0;
 	if (w->from != head)
 		join(w, head);
 	if (w->to != tail && w->to != w->size && (tail != head || w->from == head))
 		join(w, tail);
-	uint64_t from = page_up(w->from), to = page_down(w->to);
+	uint64_t from = ranges_page_up(w->from), to = ranges_page_down(w->to);
 	if (w->to == w->size && to != w->to) { /* behind the end of the file there are zeros */
-		to = page_up(w->to);
+		to = ranges_page_up(w->to);
 		memset(w->frame + (w->size - w->origin), 0, (size_t)(to - w->size));
 	}
 	return from < to ? place(w, from, to) : 0;
@@ -174,7 +162,7 @@ static int fill(struct window *w, uint64_t from, uint64_t to, struct err *err)
 {
 	const struct mapping *m = w->r->m;
 	w->size = file_size(m->v->file);
-	w->origin = page_down(from);
+	w->origin = ranges_page_down(from);
 	w->from = w->to = from;
 	int ret = 0;
 	while (w->to < to && ret == 0) {
@@ -199,7 +187,7 @@ static int fill(struct window *w, uint64_t from, uint64_t to, struct err *err)
  */
 static void plan(size_t least, const struct range *r, uint64_t touched, uint64_t *from, uint64_t *to)
 {
-	uint64_t size = file_size(r->m->v->file), page = page_down(touched), end = page + ranges_page() < size ? page + ranges_page() : size;
+	uint64_t size = file_size(r->m->v->file), page = ranges_page_down(touched), end = page + ranges_page() < size ? page + ranges_page() : size;
 	struct fragment known = fragments_look(r->m->id, page);
 	*from = page;
 	*to = end;
@@ -257,7 +245,7 @@ static bool passes(const struct err *err)
 static enum window_end touch(struct window *w, size_t least, uint64_t touched)
 {
 	struct err err = { 0 };
-	uint64_t from, to, page = page_down(touched), end = page + ranges_page();
+	uint64_t from, to, page = ranges_page_down(touched), end = page + ranges_page();
 	if (mapping_is_bad(w->r->m, page, end))
 		return give_up(w, page, NULL);
 	plan(least, w->r, touched, &from, &to);
@@ -274,7 +262,7 @@ static enum window_end touch(struct window *w, size_t least, uint64_t touched)
 enum window_end window_touch(const struct range *r, uintptr_t addr)
 {
 	const struct method *how = method_now();
-	uint64_t touched = r->at + (addr - r->base), page = page_down(touched), end = page + ranges_page(), from, to;
+	uint64_t touched = r->at + (addr - r->base), page = ranges_page_down(touched), end = page + ranges_page(), from, to;
 	struct window w = { .r = r };
 	size_t least = how->least ? how->least() : 0;
 	if (page >= file_size(r->m->v->file)) {
@@ -315,7 +303,7 @@ enum window_end window_touch(const struct range *r, uintptr_t addr)
 		}
 	}
 	flight_end(flight);
-	how->wake(r, page_down(first < page ? first : page), page_up(last > end ? last : end));
+	how->wake(r, ranges_page_down(first < page ? first : page), ranges_page_up(last > end ? last : end));
 	return ret;
 }
 
@@ -345,10 +333,10 @@ static bool is_there(const struct range *r, uint64_t at, uint64_t *end)
 {
 	uint64_t begin;
 	file_unit(r->m->v->file, at, &begin, end);
-	uint64_t first = page_up(begin), last = page_down(*end);
+	uint64_t first = ranges_page_up(begin), last = ranges_page_down(*end);
 	if (first < last)
 		return method_now()->present(r, first, last);
-	return is_known(r, page_down(begin), begin, *end) && is_known(r, page_down(*end - 1), begin, *end);
+	return is_known(r, ranges_page_down(begin), begin, *end) && is_known(r, ranges_page_down(*end - 1), begin, *end);
 }
 
 /* The units of [from, to) that are not there, in runs. */
@@ -378,7 +366,7 @@ bool window_ahead(const struct mapping *of)
 	int flight = ranges_take_ahead(of, &r, &from, &to, span);
 	if (flight < 0)
 		return false;
-	uint64_t first = page_up(from), last = page_down(to);
+	uint64_t first = ranges_page_up(from), last = ranges_page_down(to);
 	struct staging *s = first >= last || !how->present(&r, first, last) ? staging_get() : NULL;
 	if (s) {
 		w.frame = s->mem;
@@ -386,6 +374,6 @@ bool window_ahead(const struct mapping *of)
 		staging_put(s, (size_t)(to - from));
 	}
 	flight_end(flight);
-	how->wake(&r, page_down(from), page_up(to));
+	how->wake(&r, ranges_page_down(from), ranges_page_up(to));
 	return true;
 }
