@@ -4,7 +4,6 @@
 #include <limits.h>
 #include <stdarg.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -13,7 +12,6 @@
 #include "guard.h"
 #include "hooks.h"
 #include "real.h"
-#include "streams.h"
 #include "sys.h"
 #include "views.h"
 
@@ -24,8 +22,6 @@ static int copied(int from, int to)
 	if (to < 0 || to == from || !real_ready || config.off)
 		return to;
 	views_copied(from, to);
-	if (to == 0)
-		streams_stdin();
 	return to;
 }
 

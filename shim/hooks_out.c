@@ -3,7 +3,6 @@
  * among it, it is filled first (lazy.h, out.h); else each is the real call and one load.
  */
 #include <limits.h>
-#include <stdio.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -215,61 +214,3 @@ HOOK ssize_t process_vm_writev(pid_t pid, const struct iovec *local, unsigned lo
 	prepare_local(local, locals, false);
 	return real.process_vm_writev(pid, local, locals, remote, remotes, flags);
 }
-
-/* ---- stdio, whose own system calls no hook meets ---- */
-
-#define RESOLVED(name) \
-	do { \
-		if (!real_ready && !real.name) \
-			real_resolve(); \
-	} while (0)
-
-static void prepare_items(const void *p, size_t size, size_t count)
-{
-	size_t len;
-	if (lazy_any() && !__builtin_mul_overflow(size, count, &len))
-		lazy_prepare(p, len, true);
-}
-
-HOOK size_t fwrite(const void *p, size_t size, size_t count, FILE *fp)
-{
-	RESOLVED(fwrite);
-	return lazy_any() ? out_items(p, size, count, fp, false) : real.fwrite(p, size, count, fp);
-}
-
-HOOK size_t fwrite_unlocked(const void *p, size_t size, size_t count, FILE *fp)
-{
-	RESOLVED(fwrite_unlocked);
-	return lazy_any() ? out_items(p, size, count, fp, true) : real.fwrite_unlocked(p, size, count, fp);
-}
-
-HOOK size_t fread(void *p, size_t size, size_t count, FILE *fp)
-{
-	RESOLVED(fread);
-	prepare_items(p, size, count);
-	return real.fread(p, size, count, fp);
-}
-
-HOOK size_t fread_unlocked(void *p, size_t size, size_t count, FILE *fp)
-{
-	RESOLVED(fread_unlocked);
-	prepare_items(p, size, count);
-	return real.fread_unlocked(p, size, count, fp);
-}
-
-HOOK size_t __fread_chk(void *p, size_t room, size_t size, size_t count, FILE *fp)
-{
-	RESOLVED(__fread_chk);
-	prepare_items(p, size, count);
-	return real.__fread_chk(p, room, size, count, fp);
-}
-
-HOOK size_t __fread_unlocked_chk(void *p, size_t room, size_t size, size_t count, FILE *fp)
-{
-	RESOLVED(__fread_unlocked_chk);
-	prepare_items(p, size, count);
-	return real.__fread_unlocked_chk(p, room, size, count, fp);
-}
-
-HOOK_ALIAS(size_t, _IO_fwrite, fwrite, (const void *, size_t, size_t, FILE *))
-HOOK_ALIAS(size_t, _IO_fread, fread, (void *, size_t, size_t, FILE *))

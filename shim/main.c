@@ -29,6 +29,7 @@ __attribute__((constructor)) static void start(void)
 	if (!config.off) {
 		views_start();
 		heap_install();
+		streams_start();
 		pthread_atfork(forks_before, forks_after, fork_child);
 		stats_start();
 		if (at_quick_exit(stats_write) != 0)
@@ -36,7 +37,6 @@ __attribute__((constructor)) static void start(void)
 	}
 	__atomic_store_n(&real_ready, true, __ATOMIC_RELEASE);
 	if (!config.off) {
-		streams_stdin();
 		report_hello();
 		report_doctor();
 	}

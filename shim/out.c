@@ -165,34 +165,3 @@ int out_messages(int fd, struct mmsghdr *messages, unsigned int count, int flags
 		errno = saved;
 	return r;
 }
-
-/*
- * stdio writes what is longer than its buffer straight from the caller's memory. Where that gave EFAULT the stream's error mark is taken
- * back, since it goes on after all.
- */
-size_t out_items(const void *p, size_t size, size_t count, FILE *fp, bool unlocked)
-{
-	size_t len, done = 0, at_once = lazy_at_once();
-	if (__builtin_mul_overflow(size, count, &len) || !lazy_is(p, len))
-		return unlocked ? real.fwrite_unlocked(p, size, count, fp) : real.fwrite(p, size, count, fp);
-	if (!unlocked)
-		flockfile(fp);
-	int tries = 0, saved = errno;
-	bool failed = ferror_unlocked(fp);
-	while (done < len) {
-		const char *from = (const char *)p + done;
-		size_t piece = len - done < at_once ? len - done : at_once;
-		lazy_prepare(from, piece, false);
-		size_t r = real.fwrite_unlocked(from, 1, piece, fp);
-		done += r;
-		if (r < piece) {
-			if (failed || !lazy_again(&tries))
-				break;
-			clearerr_unlocked(fp);
-			errno = saved;
-		}
-	}
-	if (!unlocked)
-		funlockfile(fp);
-	return done == len ? count : done / size;
-}

@@ -5,14 +5,12 @@
  * lazy_at_once() bytes goes out in several calls, which is the same to files, pipes and stream sockets: a short count or an error ends it,
  * and what was written until then is the answer. Datagrams go whole.
  *
- * Signal safe; no lock is held but, in out_items(), the stream's own. As the real functions: the count, or -1 and errno. An array of
- * iovecs at a bad address is the host's SIGSEGV and not EFAULT.
+ * Signal safe; no lock is held. As the real functions: the count, or -1 and errno. An array of iovecs at a bad address is the host's SIGSEGV
+ * and not EFAULT.
  */
 #ifndef SHIM_OUT_H
 #define SHIM_OUT_H
 
-#include <stdbool.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -33,8 +31,5 @@ struct out_call {
 ssize_t out_vector(const struct out_call *c, const struct iovec *iov, size_t count);
 
 int out_messages(int fd, struct mmsghdr *messages, unsigned int count, int flags);
-
-/* fwrite(), fwrite_unlocked(). */
-size_t out_items(const void *p, size_t size, size_t count, FILE *fp, bool unlocked);
 
 #endif

@@ -111,6 +111,12 @@ static ssize_t sequential(struct view *v, int fd, const struct iovec *iov, int c
 	return n;
 }
 
+ssize_t reads_next(struct view *v, int fd, void *buf, size_t len)
+{
+	struct iovec one = { buf, len < COUNT_MAX ? len : COUNT_MAX };
+	return sequential(v, fd, &one, 1);
+}
+
 ssize_t reads_read(int fd, void *buf, size_t len)
 {
 	struct view *v;
@@ -119,8 +125,7 @@ ssize_t reads_read(int fd, void *buf, size_t len)
 		return -1;
 	if (!v)
 		return real.read(fd, buf, len);
-	struct iovec one = { buf, len < COUNT_MAX ? len : COUNT_MAX };
-	ssize_t n = sequential(v, fd, &one, 1);
+	ssize_t n = reads_next(v, fd, buf, len);
 	views_put(v);
 	return n;
 }

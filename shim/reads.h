@@ -25,6 +25,9 @@ ssize_t reads_preadv(int fd, const struct iovec *iov, int count, off_t at, int f
 /* For who has the view already: plaintext at `at`; errno and a line on failure. */
 ssize_t reads_at(struct view *v, int fd, void *buf, size_t len, uint64_t at);
 
+/* The same at the descriptor's offset, which moves. */
+ssize_t reads_next(struct view *v, int fd, void *buf, size_t len);
+
 /* A claim on the next len bytes of the descriptor's offset: returns how many there are, *at where; giving back what was not used. */
 ssize_t reads_claim(struct view *v, int fd, size_t len, uint64_t *at);
 void reads_unclaim(struct view *v, int fd, uint64_t end, uint64_t used_end);

@@ -22,9 +22,6 @@
 #include <sys/uio.h>
 #include <time.h>
 
-#undef fread_unlocked /* glibc has macros of these */
-#undef fwrite_unlocked
-
 /* X(return type, name, parameters) */
 #define REAL_FUNCTIONS(X) \
 	X(int, open, (const char *, int, ...)) \
@@ -32,6 +29,10 @@
 	X(FILE *, fopen, (const char *, const char *)) \
 	X(FILE *, fdopen, (int, const char *)) \
 	X(FILE *, freopen, (const char *, const char *, FILE *)) \
+	X(ssize_t, _IO_file_read, (FILE *, void *, ssize_t)) \
+	X(ssize_t, _IO_file_write, (FILE *, const void *, ssize_t)) \
+	X(off64_t, _IO_file_seek, (FILE *, off64_t, int)) \
+	X(int, _IO_file_close, (FILE *)) \
 	X(ssize_t, read, (int, void *, size_t)) \
 	X(ssize_t, pread, (int, void *, size_t, off_t)) \
 	X(ssize_t, readv, (int, const struct iovec *, int)) \
@@ -56,12 +57,6 @@
 	  (pid_t, const struct iovec *, unsigned long, const struct iovec *, unsigned long, unsigned long)) \
 	X(ssize_t, process_vm_writev, \
 	  (pid_t, const struct iovec *, unsigned long, const struct iovec *, unsigned long, unsigned long)) \
-	X(size_t, fwrite, (const void *, size_t, size_t, FILE *)) \
-	X(size_t, fwrite_unlocked, (const void *, size_t, size_t, FILE *)) \
-	X(size_t, fread, (void *, size_t, size_t, FILE *)) \
-	X(size_t, fread_unlocked, (void *, size_t, size_t, FILE *)) \
-	X(size_t, __fread_chk, (void *, size_t, size_t, size_t, FILE *)) \
-	X(size_t, __fread_unlocked_chk, (void *, size_t, size_t, size_t, FILE *)) \
 	X(void *, mmap, (void *, size_t, int, int, int, off_t)) \
 	X(int, dup, (int)) \
 	X(int, dup2, (int, int)) \

@@ -2,123 +2,207 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "config.h"
+#include "lazy.h"
 #include "reads.h"
+#include "real.h"
 #include "sys.h"
 #include "views.h"
 
-static int fd_of(void *cookie)
-{
-	return (int)(intptr_t)cookie;
-}
+/* ---- what stands in the tables ---- */
 
-static ssize_t stream_read(void *cookie, char *buf, size_t len)
-{
-	return reads_read(fd_of(cookie), buf, len);
-}
+#define NOT_CANCELLED 2 /* glibc's _IO_FLAGS2_NOTCANCEL: fopen()'s 'c' */
+#define FAILED 0x20     /* its _IO_ERR_SEEN: what ferror() looks at */
 
-static ssize_t stream_write(void *cookie, const char *buf, size_t len)
-{
-	(void)cookie;
-	(void)buf;
-	(void)len;
-	errno = EBADF;
-	return 0;
-}
-
-static int stream_seek(void *cookie, off64_t *at, int whence)
-{
-	off_t r = lseek(fd_of(cookie), *at, whence);
-	if (r < 0)
-		return -1;
-	*at = r;
-	return 0;
-}
-
-static int stream_close(void *cookie)
-{
-	return close(fd_of(cookie)); /* our own hook */
-}
-
-static FILE *stream(int fd, const char *mode)
-{
-	static const cookie_io_functions_t calls = { stream_read, stream_write, stream_seek, stream_close };
-	FILE *fp = fopencookie((void *)(intptr_t)fd, mode, calls); /* NOLINT(performance-no-int-to-ptr): a cookie */
-	if (fp)
-		fp->_fileno = fd;
-	return fp;
-}
-
-FILE *streams_fdopen(int fd, const char *mode)
+static ssize_t stream_read(FILE *fp, void *buf, ssize_t len)
 {
 	struct view *v;
-	errno = 0;
-	if (views_get(fd, &v) < 0 || !v)
-		return NULL;
+	int fd = fp->_fileno;
+	lazy_prepare(buf, (size_t)len, true);
+	if (views_plain(fd))
+		return real._IO_file_read(fp, buf, len);
+	if (!(fp->_flags2 & NOT_CANCELLED))
+		pthread_testcancel(); /* before the view is pinned */
+	if (views_get(fd, &v) < 0)
+		return -1;
+	if (!v)
+		return real._IO_file_read(fp, buf, len);
+	ssize_t n = reads_next(v, fd, buf, (size_t)len);
 	views_put(v);
-	FILE *fp = stream(fd, mode);
-	if (!fp && errno == 0)
-		errno = ENOMEM;
-	return fp;
+	return n;
+}
+
+/*
+ * Writes what is longer than the stream's buffer straight from the caller's memory. The real function writes all, or marks the stream as
+ * failed; where that was for a page that was given back meanwhile, the mark is taken back and it goes on.
+ */
+static ssize_t stream_write(FILE *fp, const void *p, ssize_t len)
+{
+	if (!lazy_any() || !lazy_is(p, (size_t)len))
+		return real._IO_file_write(fp, p, len);
+	int tries = 0, saved = errno;
+	bool failed = fp->_flags & FAILED;
+	ssize_t done = 0, at_once = (ssize_t)lazy_at_once();
+	while (done < len) {
+		const char *from = (const char *)p + done;
+		ssize_t piece = len - done < at_once ? len - done : at_once;
+		lazy_prepare(from, (size_t)piece, false);
+		ssize_t n = real._IO_file_write(fp, from, piece);
+		done += n;
+		if (n < piece) {
+			if (failed || !lazy_again(&tries))
+				break;
+			fp->_flags &= ~FAILED;
+			errno = saved;
+		}
+	}
+	return done;
+}
+
+/* Forgotten before it is closed, as close() does. */
+static int stream_close(FILE *fp)
+{
+	int fd = fp->_fileno;
+	if (fd >= 0)
+		views_closed((unsigned int)fd, (unsigned int)fd);
+	return real._IO_file_close(fp);
+}
+
+/* ---- the tables ---- */
+
+static bool in_place;
+
+union entry {
+	void *p;
+	ssize_t (*read)(FILE *, void *, ssize_t);
+	ssize_t (*write)(FILE *, const void *, ssize_t);
+	off64_t (*seek)(FILE *, off64_t, int);
+	int (*close)(FILE *);
+};
+
+/* Four entries as they follow one another in each table (struct _IO_jump_t, unchanged since glibc 2.1). */
+struct entries {
+	union entry read, write, seek, close;
+};
+
+/* Where libc keeps its tables: its data that is read-only once it is relocated. */
+struct libc {
+	uintptr_t start, end, page;
+};
+
+static int find_libc(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	struct libc *c = arg;
+	union entry inside = { .read = real._IO_file_read };
+	uintptr_t start = 0, end = 0;
+	bool here = false;
+	(void)size;
+	for (size_t i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *h = &info->dlpi_phdr[i];
+		uintptr_t from = info->dlpi_addr + h->p_vaddr;
+		if (h->p_type == PT_LOAD && (uintptr_t)inside.p - from < h->p_memsz)
+			here = true;
+		if (h->p_type == PT_GNU_RELRO) {
+			start = from;
+			end = from + h->p_memsz;
+		}
+	}
+	if (!here)
+		return 0;
+	c->start = (start + sizeof(void *) - 1) & ~(sizeof(void *) - 1);
+	c->end = end;
+	return 1;
+}
+
+static bool is_table(const struct entries *e)
+{
+	return e->read.read == real._IO_file_read && e->write.write == real._IO_file_write && e->seek.seek == real._IO_file_seek;
+}
+
+/* A page of it stays readable all the time: other threads may be in stdio. */
+static bool replace(const struct libc *c, struct entries *e)
+{
+	uintptr_t from = (uintptr_t)e & ~(c->page - 1), to = ((uintptr_t)(e + 1) + c->page - 1) & ~(c->page - 1);
+	bool closed = to <= (c->end & ~(c->page - 1)); /* the last, incomplete page was left open by the dynamic linker */
+	if (closed && sys3(SYS_mprotect, from, to - from, PROT_READ | PROT_WRITE) < 0)
+		return false;
+	union entry ours = { .read = stream_read };
+	__atomic_store_n(&e->read.p, ours.p, __ATOMIC_RELAXED);
+	ours.write = stream_write;
+	__atomic_store_n(&e->write.p, ours.p, __ATOMIC_RELAXED);
+	ours.close = stream_close;
+	if (e->close.close == real._IO_file_close) /* popen's streams have another one, which closes by this one's means */
+		__atomic_store_n(&e->close.p, ours.p, __ATOMIC_RELAXED);
+	return !closed || sys3(SYS_mprotect, from, to - from, PROT_READ) == 0;
+}
+
+void streams_start(void)
+{
+	struct libc c = { .page = (uintptr_t)sysconf(_SC_PAGESIZE) };
+	int tables = 0;
+	bool all = real._IO_file_read && real._IO_file_write && real._IO_file_seek && real._IO_file_close && dl_iterate_phdr(find_libc, &c);
+	for (uintptr_t at = c.start; all && at + sizeof(struct entries) <= c.end; at += sizeof(void *)) {
+		struct entries *e = (struct entries *)at; /* NOLINT(performance-no-int-to-ptr) */
+		if (!is_table(e))
+			continue;
+		all = replace(&c, e);
+		tables++;
+	}
+	in_place = all && tables > 0;
+	if (!in_place)
+		config_log(LOG_WARN, "the stdio of this libc is not known: encrypted files cannot be opened by fopen()");
+}
+
+/* ---- opening ---- */
+
+const char *streams_mode(char *room, const char *mode)
+{
+	const char *m = strchr(mode, 'm'), *comma = strchr(mode, ',');
+	if (!m || (comma && m > comma) || strlen(mode) >= STREAMS_MODE)
+		return mode;
+	size_t before = (size_t)(m - mode);
+	memcpy(room, mode, before);
+	strcpy(room + before, m + 1);
+	return room;
+}
+
+/* Where streams would read past us. */
+static int refuse_view(int fd)
+{
+	struct view *v;
+	if (views_get(fd, &v) < 0)
+		return -1;
+	if (!v)
+		return 0;
+	config_log(LOG_ERROR, "%s: EOPNOTSUPP: the stdio of this libc is not known: encrypted files cannot be opened by fopen()", v->name);
+	views_put(v);
+	errno = EOPNOTSUPP;
+	return -1;
 }
 
 FILE *streams_opened(FILE *fp, const char *path, const char *mode)
 {
 	if (!fp || (mode[0] != 'r' && !strchr(mode, '+')))
 		return fp;
-	struct view *v = NULL;
-	int fd = fileno(fp), saved = errno;
-	int r = fd < 0 ? 0 : views_opened(fd, path, strchr(mode, '+') ? O_RDWR : O_RDONLY);
-	if (r == 0 && fd >= 0)
-		r = views_get(fd, &v);
-	if (r == 0 && !v) {
-		if (fd >= 0) /* stdio closes past our hooks: keep no hint that would outlive the descriptor */
-			views_closed((unsigned int)fd, (unsigned int)fd);
-		errno = saved;
-		return fp;
+	int fd = fileno(fp), saved = errno, r = 0;
+	if (fd >= 0 && path)
+		r = views_opened(fd, path, strchr(mode, '+') ? O_RDWR : O_RDONLY);
+	if (fd >= 0 && r == 0 && !in_place)
+		r = refuse_view(fd);
+	if (r < 0) {
+		saved = errno;
+		views_closed((unsigned int)fd, (unsigned int)fd);
+		fclose(fp);
+		fp = NULL;
 	}
-	int own = -1;
-	if (v) { /* fclose(fp) closes fd: go on with a copy of it */
-		own = fcntl(fd, strchr(mode, 'e') ? F_DUPFD_CLOEXEC : F_DUPFD, fd);
-		views_put(v);
-	}
-	int why = errno;
-	views_closed((unsigned int)fd, (unsigned int)fd);
-	fclose(fp);
-	if (own >= 0) { /* fd's number is free again: a program may expect the lowest one */
-		int low = fcntl(own, strchr(mode, 'e') ? F_DUPFD_CLOEXEC : F_DUPFD, fd);
-		if (low >= 0 && low < own) {
-			close(own);
-			own = low;
-		} else if (low >= 0) {
-			close(low);
-		}
-	}
-	fp = own < 0 ? NULL : stream(own, mode);
-	if (!fp && own >= 0) {
-		why = errno;
-		close(own);
-	}
-	errno = fp ? saved : why;
-	return fp;
-}
-
-void streams_stdin(void)
-{
-	static FILE *own;
-	struct view *v = NULL;
-	int saved = errno;
-	if (!views_owned() || (own && stdin == own) || (stdin && fileno(stdin) != 0) || views_get(0, &v) < 0 || !v) {
-		errno = saved;
-		return;
-	}
-	views_put(v);
-	own = stream(0, "r");
-	if (own)
-		stdin = own;
 	errno = saved;
+	return fp;
 }

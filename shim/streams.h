@@ -1,24 +1,30 @@
 /*
- * streams: FILE * on a view.
+ * streams: FILE *.
  *
- * glibc's stdio makes its own system calls, past every hook; so a stream on a view is a cookie stream whose callbacks read as the
- * hooks do. Its _fileno is the real descriptor: fileno() and C++'s ifstream (which reads by descriptor) work.
+ * glibc's stdio makes its own system calls, past every hook, through tables of functions that its streams share. Where such a table reads,
+ * writes and closes a descriptor, these entries are replaced by ours, once, at the start. So every stream reads as the hooks do, wherever it
+ * comes from (fopen, freopen, stdin by a redirection, popen, wide ones, the one behind std::cin), is still glibc's own in all else, and what it
+ * writes from lazily filled memory is filled first. docs/ARCHITECTURE.md says why it is done so.
  */
 #ifndef SHIM_STREAMS_H
 #define SHIM_STREAMS_H
 
 #include <stdio.h>
 
-/* fp was just opened by `path` (NULL: by fdopen). Returns fp, or the stream that takes its place, or NULL with errno (fp is closed then). */
-FILE *streams_opened(FILE *fp, const char *path, const char *mode);
-
-/* A stream on fd if it is a view, else NULL with errno 0; NULL with errno set: it can't be opened. */
-FILE *streams_fdopen(int fd, const char *mode);
+/*
+ * From the constructor, after real_resolve(). If the tables of this libc are not what we know, nothing is touched, and streams on encrypted
+ * files are refused from then on.
+ */
+void streams_start(void);
 
 /*
- * Descriptor 0 is (or may be) a view: by a shell's redirection, by dup2() or by close() and open(). stdin then becomes a stream that can
- * read it. What the old stdin had buffered is left to it.
+ * What libc is to be given for `mode`: without 'm', which would have the stream map its file past every hook. Uses room (STREAMS_MODE
+ * bytes) if it must.
  */
-void streams_stdin(void);
+#define STREAMS_MODE 128
+const char *streams_mode(char *room, const char *mode);
+
+/* A stream was opened by `path` (NULL: by fdopen, whose descriptor is known already). Returns fp; or NULL with errno, fp is closed then. */
+FILE *streams_opened(FILE *fp, const char *path, const char *mode);
 
 #endif
