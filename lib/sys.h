@@ -54,6 +54,9 @@ static inline bool sys_failed(long r)
 #define sys6(nr, a, b, c, d, e, f) sys_call6(nr, SYS_ARG(a), SYS_ARG(b), SYS_ARG(c), SYS_ARG(d), SYS_ARG(e), SYS_ARG(f))
 
 
+/* The kernel can read [p, p + len): what the caller passed is memory, and not an address that is to give EFAULT. */
+bool sys_readable(const void *p, size_t len);
+
 static inline long sys_pread(int fd, void *buf, size_t len, uint64_t at)
 {
 	return sys4(SYS_pread64, fd, buf, len, at);

@@ -95,7 +95,7 @@ void content_release(struct content *c)
 void content_name(char *dst, size_t cap, int fd, const char *path)
 {
 	char proc[32], target[512];
-	if (path) {
+	if (path && *path) {
 		text_escape(dst, cap, path, strlen(path));
 		return;
 	}

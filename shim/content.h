@@ -31,7 +31,7 @@ struct content {
 int content_look(int fd, const struct stat *id, struct content *c, struct err *err);
 void content_release(struct content *c);
 
-/* For messages, escaped: the path, or where the descriptor leads (path NULL). */
+/* For messages, escaped: the path, or where the descriptor leads (path NULL or empty). */
 void content_name(char *dst, size_t cap, int fd, const char *path);
 
 #endif

@@ -60,6 +60,11 @@ static ssize_t copy(struct view *v, int in, off_t *in_at, int out, off_t *out_at
 	return done > 0 ? done : r;
 }
 
+ssize_t copies_view(struct view *v, int fd, off_t *at, int out, off_t *out_at, size_t len)
+{
+	return copy(v, fd, at, out, out_at, len, false);
+}
+
 /* The view behind `in` for one of these calls; 1: there is one, 0: the kernel's business, -1: errno. */
 static int source(int in, const off_t *in_at, struct view **v)
 {
@@ -68,9 +73,10 @@ static int source(int in, const off_t *in_at, struct view **v)
 		return -1;
 	if (!*v)
 		return 0;
-	if (in_at && *in_at < 0) {
+	int why = !in_at ? 0 : !sys_readable(in_at, sizeof *in_at) ? EFAULT : *in_at < 0 ? EINVAL : 0;
+	if (why) {
 		views_put(*v);
-		errno = EINVAL;
+		errno = why;
 		return -1;
 	}
 	return 1;
@@ -132,7 +138,7 @@ int copies_ioctl(int fd, unsigned long request, void *arg)
 	struct view *v = NULL;
 	if (request == FICLONE)
 		source_fd = (int)(intptr_t)arg;
-	else if (request == FICLONERANGE && arg)
+	else if (request == FICLONERANGE && sys_readable(arg, sizeof(struct file_clone_range)))
 		source_fd = (int)((const struct file_clone_range *)arg)->src_fd;
 	if (source_fd < 0)
 		return real.ioctl(fd, request, arg);

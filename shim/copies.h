@@ -9,8 +9,12 @@
 
 #include <sys/types.h>
 
+#include "views.h"
+
 ssize_t copies_sendfile(int out, int in, off_t *at, size_t len);
 ssize_t copies_copy_file_range(int in, off_t *in_at, int out, off_t *out_at, size_t len, unsigned int flags);
+/* Up to len bytes from byte *at of a view to byte *out_at of a file; both go on. As the calls above. */
+ssize_t copies_view(struct view *v, int fd, off_t *at, int out, off_t *out_at, size_t len);
 ssize_t copies_splice(int in, off_t *in_at, int out, off_t *out_at, size_t len, unsigned int flags);
 int copies_ioctl(int fd, unsigned long request, void *arg);
 

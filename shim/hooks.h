@@ -15,6 +15,9 @@
 /* Another name that glibc exports for the same function, with the same parameters. */
 #define HOOK_ALIAS(ret, other, name, params) HOOK ret other params __attribute__((alias(#name), copy(name)));
 
+/* hooks_open.c's part of syscall(). */
+long hooks_openat2(int dir, const char *path, const void *how, size_t size);
+
 /* hooks_signal.c's part of syscall(). */
 struct signals_action;
 long hooks_rt_sigaction(int signo, const struct signals_action *set, struct signals_action *old, size_t size);

@@ -73,9 +73,15 @@ HOOK int fcntl(int fd, int op, ...)
 	va_end(ap);
 	if (guard_is(fd))
 		return not_there();
-	if (op == F_SETFL && real_ready && !config.off && views_hinted(fd)) /* a view is read through the page cache */
-		arg = (void *)((uintptr_t)arg & ~(uintptr_t)O_DIRECT); /* NOLINT(performance-no-int-to-ptr): flags passed as a word */
+	bool view = real_ready && !config.off && (op == F_SETFL || op == F_GETFL) && views_hinted(fd);
+	uintptr_t flags = (uintptr_t)arg;
+	if (view && op == F_SETFL) /* a view is read through the page cache */
+		arg = (void *)(flags & ~(uintptr_t)O_DIRECT); /* NOLINT(performance-no-int-to-ptr): flags passed as a word */
 	int r = real_ready ? real.fcntl(fd, op, arg) : (int)real_answer(sys3(SYS_fcntl, fd, op, arg));
+	if (view && r >= 0 && op == F_GETFL)
+		return views_asked_flags(fd, r);
+	if (view && r >= 0)
+		views_ask_direct(fd, flags & O_DIRECT);
 	return op == F_DUPFD || op == F_DUPFD_CLOEXEC ? copied(fd, r) : r;
 }
 
@@ -93,6 +99,15 @@ HOOK int ioctl(int fd, unsigned long request, ...)
 	if (!real_ready)
 		return (int)real_answer(sys3(SYS_ioctl, fd, request, arg));
 	return config.off ? real.ioctl(fd, request, arg) : copies_ioctl(fd, request, arg);
+}
+
+/* A descriptor out of another process, whatever had this number before. */
+HOOK int pidfd_getfd(int pidfd, int from, unsigned int flags)
+{
+	int fd = real_ready && real.pidfd_getfd ? real.pidfd_getfd(pidfd, from, flags) : (int)real_answer(sys3(SYS_pidfd_getfd, pidfd, from, flags));
+	if (fd >= 0 && real_ready && !config.off)
+		views_closed((unsigned int)fd, (unsigned int)fd);
+	return fd;
 }
 
 /* Forgotten before it is closed: once it is, another thread may have the number again. */

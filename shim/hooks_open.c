@@ -1,5 +1,6 @@
 /* The open family. A name's suffix says when to look, the content what it is (views.h). */
 #include <errno.h>
+#include <linux/openat2.h>
 #include <stdarg.h>
 #include <unistd.h>
 
@@ -38,6 +39,20 @@ static int do_open(const char *path, int flags, mode_t mode)
 	if (!real_ready)
 		return do_openat(AT_FDCWD, path, flags, mode);
 	return opened(real.open(path, flags, mode), path, flags);
+}
+
+/* Only by number: libc has no function for it (hooks_syscall.c). */
+long hooks_openat2(int dir, const char *path, const void *how, size_t size)
+{
+	long fd = real_syscall(SYS_openat2, dir, path, how, size);
+	return fd < 0 ? fd : opened((int)fd, path, (int)((const struct open_how *)how)->flags);
+}
+
+HOOK int open_by_handle_at(int mount, struct file_handle *handle, int flags)
+{
+	if (!real_ready)
+		return (int)real_answer(sys3(SYS_open_by_handle_at, mount, handle, flags));
+	return opened(real.open_by_handle_at(mount, handle, flags), "", flags);
 }
 
 #define MODE_ARGUMENT(flags, mode) \

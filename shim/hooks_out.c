@@ -13,6 +13,7 @@
 #include "out.h"
 #include "real.h"
 #include "sys.h"
+#include "views.h"
 
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 
@@ -151,7 +152,10 @@ HOOK ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 		return real_answer(sys3(SYS_recvmsg, fd, msg, flags));
 	if (lazy_any() && msg && msg->msg_iovlen <= IOV_MAX)
 		lazy_prepare_iov(msg->msg_iov, msg->msg_iovlen, true);
-	return real.recvmsg(fd, msg, flags);
+	ssize_t n = real.recvmsg(fd, msg, flags);
+	if (n >= 0)
+		views_received(msg);
+	return n;
 }
 
 HOOK int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
@@ -161,7 +165,10 @@ HOOK int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flag
 	for (unsigned int i = 0; lazy_any() && i < count && i < IOV_MAX; i++)
 		if (messages[i].msg_hdr.msg_iovlen <= IOV_MAX)
 			lazy_prepare_iov(messages[i].msg_hdr.msg_iov, messages[i].msg_hdr.msg_iovlen, true);
-	return real.recvmmsg(fd, messages, count, flags, timeout);
+	int n = real.recvmmsg(fd, messages, count, flags, timeout);
+	for (int i = 0; i < n; i++)
+		views_received(&messages[i].msg_hdr);
+	return n;
 }
 
 /* What _FORTIFY_SOURCE makes of these calls. On an overflow glibc ends the program; that stays its decision. */

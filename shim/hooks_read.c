@@ -17,7 +17,7 @@
 
 static void prepare_iov(const struct iovec *iov, int count)
 {
-	if (count > 0 && count <= IOV_MAX) /* else EINVAL */
+	if (lazy_any() && count > 0 && count <= IOV_MAX && sys_readable(iov, (size_t)count * sizeof *iov)) /* else EINVAL, EFAULT */
 		lazy_prepare_iov(iov, (size_t)count, true);
 }
 

@@ -4,10 +4,12 @@
  * The function itself is assembly: system calls that we don't care for must reach the real one with stack and registers
  * untouched (vfork and clone return twice, or on another stack). `ours` says which numbers go to hooks_syscall().
  */
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/random.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -15,6 +17,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "aio.h"
+#include "config.h"
 #include "forks.h"
 #include "hooks.h"
 #include "lazy.h"
@@ -46,7 +50,8 @@ const uint8_t hooks_syscall_ours[OURS_MAX] = {
 #endif
 	[SYS_write] = OUT, [SYS_pwrite64] = OUT, [SYS_writev] = OUT, [SYS_pwritev] = OUT, [SYS_pwritev2] = OUT,
 	[SYS_vmsplice] = OUT, [SYS_sendto] = OUT, [SYS_sendmsg] = OUT, [SYS_sendmmsg] = OUT, [SYS_recvfrom] = OUT,
-	[SYS_recvmsg] = OUT, [SYS_recvmmsg] = OUT, [SYS_getrandom] = OUT, [SYS_process_vm_readv] = OUT, [SYS_process_vm_writev] = OUT,
+	[SYS_recvmsg] = 1, [SYS_recvmmsg] = 1, [SYS_getrandom] = OUT, [SYS_process_vm_readv] = OUT, [SYS_process_vm_writev] = OUT,
+	[SYS_openat2] = 1, [SYS_open_by_handle_at] = 1, [SYS_pidfd_getfd] = 1, [SYS_io_submit] = 1,
 	[SYS_rt_sigaction] = 1, [SYS_rt_sigprocmask] = 1,
 };
 
@@ -143,10 +148,6 @@ static long out(long nr, long a, long b, long c, long d, long e, long f)
 		return sendmmsg((int)a, (struct mmsghdr *)b, (unsigned int)c, (int)d);
 	case SYS_recvfrom:
 		return recvfrom((int)a, (void *)b, (size_t)c, (int)d, (struct sockaddr *)e, (socklen_t *)f);
-	case SYS_recvmsg:
-		return recvmsg((int)a, (struct msghdr *)b, (int)c);
-	case SYS_recvmmsg:
-		return recvmmsg((int)a, (struct mmsghdr *)b, (unsigned int)c, (int)d, (struct timespec *)e);
 	case SYS_getrandom:
 		return getrandom((void *)a, (size_t)b, (unsigned int)c);
 	case SYS_process_vm_readv:
@@ -185,6 +186,14 @@ long hooks_syscall(long nr, long a, long b, long c, long d, long e, long f)
 #endif
 	case SYS_openat:
 		return openat((int)a, (const char *)b, (int)c, (mode_t)d);
+	case SYS_openat2:
+		return hooks_openat2((int)a, (const char *)b, (const void *)c, (size_t)d);
+	case SYS_open_by_handle_at:
+		return open_by_handle_at((int)a, (struct file_handle *)b, (int)c);
+	case SYS_pidfd_getfd:
+		return pidfd_getfd((int)a, (int)b, (unsigned int)c);
+	case SYS_io_submit:
+		return config.off ? real_syscall(nr, a, b, c) : aio_submit((unsigned long)a, b, (void *const *)c);
 	case SYS_read:
 		return read((int)a, (void *)b, (size_t)c);
 	case SYS_pread64:
@@ -215,6 +224,10 @@ long hooks_syscall(long nr, long a, long b, long c, long d, long e, long f)
 		return splice((int)a, (off_t *)b, (int)c, (off_t *)d, (size_t)e, (unsigned int)f);
 	case SYS_copy_file_range:
 		return copy_file_range((int)a, (off_t *)b, (int)c, (off_t *)d, (size_t)e, (unsigned int)f);
+	case SYS_recvmsg:
+		return recvmsg((int)a, (struct msghdr *)b, (int)c);
+	case SYS_recvmmsg:
+		return recvmmsg((int)a, (struct mmsghdr *)b, (unsigned int)c, (int)d, (struct timespec *)e);
 	case SYS_munmap:
 		return munmap((void *)a, (size_t)b);
 	case SYS_mprotect:

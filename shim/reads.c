@@ -84,12 +84,16 @@ static ssize_t scatter(struct view *v, int fd, const struct iovec *iov, int coun
 	return (ssize_t)done;
 }
 
-/* Sum of the lengths, or -1 with EINVAL as the kernel decides it. */
+/* Sum of the lengths, or -1 with EINVAL or EFAULT as the kernel decides it. */
 static ssize_t iov_total(const struct iovec *iov, int count)
 {
 	size_t total = 0;
 	if (count < 0 || count > IOV_MAX)
 		goto invalid;
+	if (!sys_readable(iov, (size_t)count * sizeof *iov)) {
+		errno = EFAULT;
+		return -1;
+	}
 	for (int i = 0; i < count; i++)
 		if (iov[i].iov_len > SSIZE_MAX || __builtin_add_overflow(total, iov[i].iov_len, &total) || total > SSIZE_MAX)
 			goto invalid;

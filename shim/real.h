@@ -8,6 +8,7 @@
 #ifndef SHIM_REAL_H
 #define SHIM_REAL_H
 
+#include <aio.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -93,6 +94,10 @@
 	X(int, epoll_pwait2, (int, struct epoll_event *, int, const struct timespec *, const sigset_t *)) \
 	X(int, pthread_attr_setsigmask_np, (pthread_attr_t *, const sigset_t *)) \
 	X(int, pthread_attr_getsigmask_np, (const pthread_attr_t *, sigset_t *)) \
+	X(int, aio_read, (struct aiocb *)) \
+	X(int, lio_listio, (int, struct aiocb *const *, int, struct sigevent *)) \
+	X(int, open_by_handle_at, (int, struct file_handle *, int)) \
+	X(int, pidfd_getfd, (int, int, unsigned int)) \
 	X(long, syscall, (long, ...))
 
 struct real {

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "agent_client.h"
@@ -25,6 +26,7 @@ enum kind { ANY, PLAIN, VIEW }; /* ANY: not looked at */
 
 #define KIND(slot) ((enum kind)((slot) & 7u))
 #define ASKED_WRITE 8u
+#define ASKED_DIRECT 16u
 #define INDEX_SHIFT 8
 
 static _Atomic uint32_t slots[FD_MAX];
@@ -123,6 +125,35 @@ bool views_hinted(int fd)
 bool views_asked_write(int fd)
 {
 	return slot(fd) & ASKED_WRITE;
+}
+
+int views_asked_flags(int fd, int flags)
+{
+	uint32_t s = slot(fd);
+	if (s & ASKED_WRITE)
+		flags = (flags & ~O_ACCMODE) | O_RDWR;
+	return s & ASKED_DIRECT ? flags | O_DIRECT : flags;
+}
+
+void views_ask_direct(int fd, bool on)
+{
+	uint32_t s = slot(fd);
+	if (KIND(s) == VIEW && is_owner())
+		slot_set(fd, on ? s | ASKED_DIRECT : s & ~ASKED_DIRECT);
+}
+
+void views_received(const struct msghdr *msg)
+{
+	if (msg->msg_controllen < CMSG_LEN(sizeof(int)))
+		return;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR((struct msghdr *)msg, c))
+		for (size_t at = CMSG_LEN(0); c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && at + sizeof(int) <= c->cmsg_len;
+		     at += sizeof(int)) {
+			int fd;
+			memcpy(&fd, (char *)c + at, sizeof fd);
+			if (slot(fd) != ANY)
+				slot_set(fd, ANY);
+		}
 }
 
 void views_copied(int from, int to)
@@ -292,14 +323,19 @@ static int refuse(const char *name, const struct err *err)
  * replaced by one that cannot, so that no door lets plaintext be written into the ciphertext: write() gives EBADF. Only a new one is replaced:
  * later it may have duplicates and locks.
  */
-static int settle(int fd, const char *name, bool opening, bool *asked_write)
+static int settle(int fd, const char *name, bool opening, uint32_t *asked)
 {
 	long flags = sys3(SYS_fcntl, fd, F_GETFL, 0);
-	*asked_write = flags >= 0 && (flags & O_ACCMODE) == O_RDWR;
-	if (flags >= 0 && (flags & O_DIRECT))
-		sys3(SYS_fcntl, fd, F_SETFL, flags & ~O_DIRECT);
-	if (!*asked_write)
+	*asked = 0;
+	if (flags < 0)
 		return 0;
+	if (flags & O_DIRECT) {
+		*asked = ASKED_DIRECT;
+		sys3(SYS_fcntl, fd, F_SETFL, flags & ~O_DIRECT);
+	}
+	if ((flags & O_ACCMODE) != O_RDWR)
+		return 0;
+	*asked |= ASKED_WRITE;
 	char proc[32];
 	snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd);
 	long keep = flags & (O_NONBLOCK | O_NOATIME), cloexec = sys3(SYS_fcntl, fd, F_GETFD, 0) & FD_CLOEXEC ? O_CLOEXEC : 0;
@@ -316,10 +352,10 @@ static int settle(int fd, const char *name, bool opening, bool *asked_write)
 
 static int attach(int fd, struct view *v, bool opening)
 {
-	bool asked_write;
-	if (settle(fd, v->name, opening, &asked_write) < 0)
+	uint32_t asked;
+	if (settle(fd, v->name, opening, &asked) < 0)
 		return -1;
-	slot_set(fd, VIEW | (asked_write ? ASKED_WRITE : 0) | (uint32_t)(v - views) << INDEX_SHIFT);
+	slot_set(fd, VIEW | asked | (uint32_t)(v - views) << INDEX_SHIFT);
 	return 0;
 }
 

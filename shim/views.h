@@ -43,7 +43,7 @@ enum views_name {
 enum views_name views_name(const char *path);
 
 /*
- * A descriptor was opened by `path` with these open flags. 0, or -1 with errno if the file is encrypted and cannot be
+ * A descriptor was opened by `path` ("": by something else) with these open flags. 0, or -1 with errno if the file is encrypted and cannot be
  * opened (a line was printed; the descriptor is still open).
  */
 int views_opened(int fd, const char *path, int flags);
@@ -66,11 +66,18 @@ int views_source(struct view *v, int fd);
 bool views_plain(int fd);
 bool views_hinted(int fd);
 
-void views_copied(int from, int to); /* dup */
+struct msghdr;
+void views_received(const struct msghdr *msg); /* may have brought descriptors; recvmsg() has filled it */
+void views_copied(int from, int to);           /* dup */
 void views_closed(unsigned int first, unsigned int last);
 
-/* The descriptor was asked for with O_RDWR (it is read-only now: writes must not mix plaintext into ciphertext). */
+/*
+ * The descriptor was asked for with O_RDWR (it is read-only now: writes must not mix plaintext into ciphertext), or with O_DIRECT (it is read
+ * through the page cache). What F_GETFL gave becomes what was asked for; O_DIRECT can be asked for later, too.
+ */
 bool views_asked_write(int fd);
+int views_asked_flags(int fd, int flags);
+void views_ask_direct(int fd, bool on);
 
 /* At the start and in a fork child: this process is whom the table belongs to. Else (vfork child) nothing is remembered. */
 void views_start(void);
