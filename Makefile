@@ -91,7 +91,7 @@ $(BUILD)/unit/shim_%: $(BUILD)/obj/tests/unit/shim_%.o $(SHIM_OBJS) $(BUILD)/lib
 	$(Q)$(CC) $(LINK) -Wl,--allow-multiple-definition -pie -o $@ $^ -l:libcrypto.a -ldl
 
 # Small programs that the tests run under the preload; they link nothing of ours.
-$(BUILD)/probes/%: tests/probes/%.c tests/probes/probe.h Makefile
+$(BUILD)/probes/%: tests/probes/%.c tests/probes/probe.h tests/probes/doors.h Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) -std=gnu11 -O1 -g -Wall -Wextra -Werror -pthread -D_GNU_SOURCE -o $@ $< -ldl

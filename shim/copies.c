@@ -96,7 +96,10 @@ ssize_t copies_sendfile(int out, int in, off_t *at, size_t len)
 ssize_t copies_copy_file_range(int in, off_t *in_at, int out, off_t *out_at, size_t len, unsigned int flags)
 {
 	struct view *v;
+	uint64_t end;
 	int r = source(in, in_at, &v);
+	if (r < 0 && errno == EINVAL && in_at && __builtin_add_overflow((uint64_t)*in_at, len, &end))
+		errno = EOVERFLOW; /* what the kernel finds first */
 	if (r <= 0)
 		return r < 0 ? -1 : real.copy_file_range(in, in_at, out, out_at, len, flags);
 	ssize_t n = -1;

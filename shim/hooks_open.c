@@ -80,7 +80,6 @@ HOOK_ALIAS(int, open64, open, (const char *, int, ...))
 HOOK_ALIAS(int, __open, open, (const char *, int, ...))
 HOOK_ALIAS(int, __open64, open, (const char *, int, ...))
 HOOK_ALIAS(int, openat64, openat, (int, const char *, int, ...))
-HOOK_ALIAS(int, __openat64, openat, (int, const char *, int, ...))
 
 /* What _FORTIFY_SOURCE makes of calls without a mode. */
 HOOK int __open_2(const char *path, int flags)

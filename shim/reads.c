@@ -84,23 +84,27 @@ static ssize_t scatter(struct view *v, int fd, const struct iovec *iov, int coun
 	return (ssize_t)done;
 }
 
-/* Sum of the lengths, or -1 with EINVAL or EFAULT as the kernel decides it. */
+/* The kernel's access_ok(): no more than that the range does not leave the half of the addresses that is the program's. */
+static bool in_user_half(const void *p, size_t len)
+{
+	uintptr_t end;
+	return !__builtin_add_overflow((uintptr_t)p, len, &end) && end <= UINTPTR_MAX / 2;
+}
+
+/* Sum of the lengths, COUNT_MAX at most, or -1 with EINVAL or EFAULT as the kernel decides it. */
 static ssize_t iov_total(const struct iovec *iov, int count)
 {
 	size_t total = 0;
-	if (count < 0 || count > IOV_MAX)
-		goto invalid;
-	if (!sys_readable(iov, (size_t)count * sizeof *iov)) {
-		errno = EFAULT;
-		return -1;
+	int why = count < 0 || count > IOV_MAX ? EINVAL : sys_readable(iov, (size_t)count * sizeof *iov) ? 0 : EFAULT;
+	for (int i = 0; i < count && why == 0; i++) {
+		if (iov[i].iov_len > SSIZE_MAX)
+			why = EINVAL;
+		else if (count > 1 && !in_user_half(iov[i].iov_base, iov[i].iov_len))
+			why = EFAULT;
+		total += iov[i].iov_len < COUNT_MAX - total ? iov[i].iov_len : COUNT_MAX - total;
 	}
-	for (int i = 0; i < count; i++)
-		if (iov[i].iov_len > SSIZE_MAX || __builtin_add_overflow(total, iov[i].iov_len, &total) || total > SSIZE_MAX)
-			goto invalid;
-	return (ssize_t)total;
-invalid:
-	errno = EINVAL;
-	return -1;
+	errno = why ? why : errno;
+	return why ? -1 : (ssize_t)total;
 }
 
 static ssize_t sequential(struct view *v, int fd, const struct iovec *iov, int count)
@@ -181,7 +185,7 @@ ssize_t reads_preadv(int fd, const struct iovec *iov, int count, off_t at, int f
 		errno = EINVAL;
 	} else {
 		ssize_t total = iov_total(iov, count);
-		n = total < 0 ? -1 : scatter(v, fd, iov, count, (uint64_t)at, (size_t)total < COUNT_MAX ? (size_t)total : COUNT_MAX);
+		n = total < 0 ? -1 : scatter(v, fd, iov, count, (uint64_t)at, (size_t)total);
 	}
 	views_put(v);
 	return n;

@@ -1,0 +1,133 @@
+# Every door of libc: a program must not be able to tell that a file is encrypted, whichever way it takes. The judge is the same program on
+# the plain file (the view that judge.py makes), without the shim.
+
+load helpers
+
+setup_file() {
+	local t=$BATS_FILE_TMPDIR
+	export T=$t M=$t/m.safetensors VIEW=$t/view.safetensors CHUNK=65536
+	plain_model "$t/plain" 3000000
+	"$CT" keygen -q -o "$t/keys.jwk"
+	"$CT" encrypt -q --keys "$t/keys.jwk" --chunk-size "$CHUNK" "$t/plain" "$M"
+	PYTHONPATH=$ROOT/tests python3 - "$M" "$t/keys.jwk" "$VIEW" <<-'EOF2'
+		import json, judge, sys
+		view, bad = judge.view(open(sys.argv[1], "rb").read(), json.load(open(sys.argv[2])))
+		assert not bad
+		open(sys.argv[3], "wb").write(view)
+	EOF2
+	export HEADER=$(($(od -An -tu8 -N8 "$M") + 8))
+	export EDGE=$((HEADER + 10 * CHUNK)) # of the first tensor, which starts with the data
+	python3 - "$M" "$t/damaged.safetensors" $((EDGE + 77)) <<-'EOF2'
+		import sys
+		b = bytearray(open(sys.argv[1], "rb").read())
+		b[int(sys.argv[3])] ^= 1
+		open(sys.argv[2], "wb").write(b)
+	EOF2
+	agent_start "$t/keys.jwk"
+}
+
+teardown_file() {
+	agent_stop
+}
+
+# as_plain PROBE: what PROBE says of the encrypted file under the shim is what it says of the plain one without. Each file is its standard input.
+as_plain() {
+	"$PROBES/$1" "$VIEW" "$HEADER" "$EDGE" <"$VIEW" >"$BATS_TEST_TMPDIR/want"
+	shimmed "$PROBES/$1" "$M" "$HEADER" "$EDGE" <"$M" >"$BATS_TEST_TMPDIR/got" 2>"$BATS_TEST_TMPDIR/said" || { cat "$BATS_TEST_TMPDIR/said"; return 1; }
+	[ "$(wc -l <"$BATS_TEST_TMPDIR/want")" -ge "$2" ]
+	diff "$BATS_TEST_TMPDIR/want" "$BATS_TEST_TMPDIR/got"
+	cat "$BATS_TEST_TMPDIR/said"
+}
+
+# as_damaged PROBE: one chunk is damaged; PROBE judges with the plain file beside it.
+as_damaged() {
+	run -0 --separate-stderr shimmed "$PROBES/$1" "$T/damaged.safetensors" "$HEADER" "$EDGE" "$VIEW" "$EDGE" $((EDGE + CHUNK))
+	[ "${#lines[@]}" -ge "$2" ]
+	run ! grep -v ' ok$' <<<"$output"
+	[ "$(grep -c '^ctshim: .*: EIO: ' <<<"$stderr")" = 1 ]
+}
+
+# A call that reads ciphertext, or tells by an errno, a count or an offset that something stands between.
+@test "calls that read from a descriptor: each name × whole, ranges, ends, bad memory, edges, wrong descriptors" {
+	as_plain doors_read 900
+}
+
+# A descriptor that came another way than by open() would read as it lies.
+@test "ways to a descriptor: each name × flags; duplicates, handles, /proc, other processes, exec, fork; what is closed is forgotten" {
+	as_plain doors_open 130
+}
+
+# libc's stdio makes its system calls past every hook.
+@test "streams: each way to one × modes; each way to read × buffers; freopen keeps its stream, stdin, popen, seeking" {
+	as_plain doors_stream 290
+}
+
+# What was not verified must not be handed out, what was must be; an end too early would be silence about damage.
+@test "a damaged chunk, by every call that reads" {
+	as_damaged doors_read 340
+	as_damaged doors_stream 12
+}
+
+# C++ opens by libc and reads by descriptor; std::cin stands on a stream that nobody opened.
+@test "C++: ifstream, cin, wide streams" {
+	need g++
+	g++ -O1 -o "$BATS_TEST_TMPDIR/streams" "$ROOT/tests/probes/streams.cc"
+	run -0 "$BATS_TEST_TMPDIR/streams" "$VIEW" <"$VIEW"
+	want=$output
+	[ "${#lines[@]}" = 6 ]
+	run -0 --separate-stderr shimmed "$BATS_TEST_TMPDIR/streams" "$M" <"$M"
+	[ "$output" = "$want" ]
+	[ -z "$stderr" ]
+}
+
+# A completion that nobody is told of is a program that waits for ever.
+@test "POSIX aio tells by signal and by thread, for single reads and lists, also of failures" {
+	run -0 "$PROBES/aio_tells" "$VIEW" "$EDGE"
+	want=$output
+	run -0 --separate-stderr shimmed "$PROBES/aio_tells" "$M" "$EDGE"
+	[ "$output" = "$want" ]
+	[ -z "$stderr" ]
+	run -0 --separate-stderr shimmed "$PROBES/aio_tells" "$T/damaged.safetensors" "$EDGE"
+	[ "$output" = "$(sed 's/: [0-9]* [0-9a-f]*$/: EIO/' <<<"$want")" ]
+}
+
+# A function of libc that reads files and that nobody thought of.
+@test "every function of libc that is handed a descriptor, a path or a stream is hooked, or listed with a reason" {
+	need gcc nm dpkg
+	python3 "$ROOT/tests/doors_libc.py" >"$BATS_TEST_TMPDIR/libc"
+	[ "$(wc -l <"$BATS_TEST_TMPDIR/libc")" -gt 450 ]
+	python3 - "$BATS_TEST_TMPDIR/libc" "$ROOT/tests/exports.txt" "$ROOT/tests/doors.txt" <<-'EOF2'
+		import fnmatch, sys
+		names, hooked = (set(open(f).read().split()) for f in sys.argv[1:3])
+		listed, both = set(), []
+		for line in open(sys.argv[3]):
+		    if not line.strip() or line.startswith("#"):
+		        continue
+		    patterns, reason = line.rstrip().split(": ", 1)
+		    assert reason
+		    for p in patterns.split():
+		        found = set(fnmatch.filter(names, p)) if "*" in p else {p}
+		        if "*" not in p and p in hooked:
+		            both.append(p)
+		        listed |= found - hooked
+		print("neither hooked nor listed:", *sorted(names - hooked - listed))
+		print("hooked and listed:", *both)
+		sys.exit(bool(names - hooked - listed or both))
+	EOF2
+}
+
+# A hook whose name no test calls.
+@test "each hooked function that reads, or makes a descriptor, is in the tables above" {
+	local p
+	for p in doors_read doors_open doors_stream; do
+		"$PROBES/$p" "$VIEW" "$HEADER" "$EDGE" <"$VIEW"
+	done | sed 's/[ ,].*//' | sort -u >"$BATS_TEST_TMPDIR/called"
+	python3 "$ROOT/tests/doors_libc.py" | comm -12 - <(LC_ALL=C sort "$ROOT/tests/exports.txt") >"$BATS_TEST_TMPDIR/hooked"
+	# written, sent, signals, exec: not for reading; their own tests are lazy.bats, signals.bats, host.bats. ioctl: FICLONE, in serve.bats.
+	grep -vE '^(_*p?writev?(64)?(v2)?|pwritev2|_*send(to|msg|mmsg)?|_*recv(from)?(_chk)?|vmsplice|signalfd|_*ppoll(_chk)?|pselect|epoll_.*|f?exec.*|posix_spawnp?|dlsym|ioctl)$' \
+		"$BATS_TEST_TMPDIR/hooked" >"$BATS_TEST_TMPDIR/doors"
+	[ "$(wc -l <"$BATS_TEST_TMPDIR/doors")" -ge 45 ]
+	run -0 comm -23 "$BATS_TEST_TMPDIR/doors" "$BATS_TEST_TMPDIR/called"
+	echo "in no table: $output"
+	[ -z "$output" ]
+}
