@@ -87,6 +87,7 @@ DOORS void doors_start(int argc, char **argv)
 	doors_header = atoll(argv[2]);
 	doors_edge = atoll(argv[3]);
 	doors_room = (doors_size + 8 * page) / page * page;
+	/* cppcheck-suppress invalidFunctionArg ; no descriptor */
 	doors_buf = mmap(NULL, doors_room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (doors_buf == MAP_FAILED || mprotect(doors_buf + doors_room, page, PROT_NONE) < 0)
 		doors_die("mmap");

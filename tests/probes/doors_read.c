@@ -177,7 +177,7 @@ static long finish(struct aiocb *cb)
 {
 	const struct aiocb *list[1] = { cb };
 	while (aio_error(cb) == EINPROGRESS)
-		aio_suspend(list, 1, NULL);
+		(void)!aio_suspend(list, 1, NULL);
 	int why = aio_error(cb);
 	ssize_t n = aio_return(cb);
 	errno = why;
