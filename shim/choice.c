@@ -87,6 +87,12 @@ static const struct method *choose_uffd(void)
 	return m;
 }
 
+void choice_explain_stores(void)
+{
+	const char *text; /* without it the fault is the same, and nothing is said */
+	signals_take(SIGSEGV, fault, &text);
+}
+
 static const struct method *choose_segv(void)
 {
 	const char *text = "";

@@ -14,6 +14,9 @@ const struct method *choice_method(void);
 const char *choice_name(void); /* of what was chosen so far: "none", "eager", "userfaultfd" … */
 const char *choice_why(void);  /* why better methods are not in use; "" */
 
+/* A store to a mapping that only looks writable (mapping.store) is to leave a line before its SIGSEGV. */
+void choice_explain_stores(void);
+
 /* Before tables are used, where a child may have come past our hooks (clone by an inline system call): makes them sound. Signal safe. */
 void choice_check(void);
 

@@ -88,6 +88,8 @@ static long map_lazily(const struct request *q)
 	mapping_put(m);
 	if (sys_failed(e))
 		return e == -ENOMEM || e == -EEXIST ? e : -ENOTSUP;
+	if (q->store)
+		choice_explain_stores();
 	if (q->flags & (MAP_POPULATE | MAP_LOCKED))
 		lazy_fill((void *)base, q->len); /* NOLINT(performance-no-int-to-ptr) */
 	if (q->flags & MAP_LOCKED)

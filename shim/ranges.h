@@ -29,7 +29,8 @@ struct mapping {
 	struct view *v;  /* pinned */
 	int fd;          /* ciphertext, a descriptor of the shim's (views_source()) */
 	int type;        /* MAP_PRIVATE or MAP_SHARED */
-	bool store;      /* asked for as MAP_SHARED and writable: a store raises SIGSEGV */
+	bool store;      /* asked for as MAP_SHARED and writable: a store raises SIGSEGV, */
+	_Atomic bool stored; /* after one line */
 	bool written;    /* it is, or was, writable: a page may hold what the application wrote */
 	uint64_t begin, end; /* pages of the file that it was made over; end may lie behind the file's */
 	uint8_t *pages;  /* sigsegv method: mapping_states() states, one for each page from `begin` on (segv.h); else NULL */

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include "budget.h"
+#include "config.h"
 #include "segv.h"
 #include "signals.h"
 #include "window.h"
@@ -133,6 +134,9 @@ bool touch_fault(int signo, const siginfo_t *info, const void *context)
 		return false;
 	atomic_fetch_add(&signalled, 1);
 	const struct method *how = method_now();
+	if (signo == SIGSEGV && write && r.m->store && !atomic_exchange(&r.m->stored, true))
+		config_log(LOG_ERROR, "%s: a store to a shared mapping: SIGSEGV, since encrypted files can only be read; map it MAP_PRIVATE to change what "
+		           "only this program sees", r.m->v->name);
 	uint64_t page = r.at + ((addr - r.base) & ~(uintptr_t)(ranges_page() - 1));
 	if (signo == SIGBUS) {
 		ours = how && how != &segv_method && page < file_size(r.m->v->file) &&

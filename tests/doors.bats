@@ -23,17 +23,22 @@ setup_file() {
 		b[int(sys.argv[3])] ^= 1
 		open(sys.argv[2], "wb").write(b)
 	EOF2
+	SHM_PLAIN=$(mktemp /dev/shm/doorsXXXXXX) SHM_ENCRYPTED=$(mktemp /dev/shm/doorsXXXXXX)
+	export SHM_PLAIN SHM_ENCRYPTED
+	cp "$VIEW" "$SHM_PLAIN"
+	cp "$M" "$SHM_ENCRYPTED"
 	agent_start "$t/keys.jwk"
 }
 
 teardown_file() {
+	rm -f "$SHM_PLAIN" "$SHM_ENCRYPTED"
 	agent_stop
 }
 
 # as_plain PROBE: what PROBE says of the encrypted file under the shim is what it says of the plain one without. Each file is its standard input.
 as_plain() {
-	"$PROBES/$1" "$VIEW" "$HEADER" "$EDGE" <"$VIEW" >"$BATS_TEST_TMPDIR/want"
-	shimmed "$PROBES/$1" "$M" "$HEADER" "$EDGE" <"$M" >"$BATS_TEST_TMPDIR/got" 2>"$BATS_TEST_TMPDIR/said" || { cat "$BATS_TEST_TMPDIR/said"; return 1; }
+	DOORS_SHM=/${SHM_PLAIN##*/} "$PROBES/$1" "$VIEW" "$HEADER" "$EDGE" <"$VIEW" >"$BATS_TEST_TMPDIR/want"
+	DOORS_SHM=/${SHM_ENCRYPTED##*/} shimmed "$PROBES/$1" "$M" "$HEADER" "$EDGE" <"$M" >"$BATS_TEST_TMPDIR/got" 2>"$BATS_TEST_TMPDIR/said" || { cat "$BATS_TEST_TMPDIR/said"; return 1; }
 	[ "$(wc -l <"$BATS_TEST_TMPDIR/want")" -ge "$2" ]
 	diff "$BATS_TEST_TMPDIR/want" "$BATS_TEST_TMPDIR/got"
 	cat "$BATS_TEST_TMPDIR/said"

@@ -294,6 +294,21 @@ static void closed_and_used_again(const char *name, int how)
 	close(again);
 }
 
+/* shm_open() opens past every hook; the number was a stream's on a plain file, which libc closed by itself. */
+static void after_fclose(void)
+{
+	char byte, name[256];
+	snprintf(name, sizeof name, "%s", getenv("DOORS_SHM") ? getenv("DOORS_SHM") : "/none");
+	FILE *fp = fopen("/etc/passwd", "r");
+	int number = fp ? fileno(fp) : -1;
+	if (!fp || getc(fp) == EOF || read(number, &byte, 1) < 0)
+		doors_die("/etc/passwd");
+	fclose(fp);
+	int fd = shm_open(name, O_RDONLY, 0);
+	printf("shm_open after-fclose number %d\n", fd == number);
+	show_and_close("shm_open after-fclose", fd);
+}
+
 int main(int argc, char **argv)
 {
 	doors_start(argc, argv);
@@ -310,6 +325,7 @@ int main(int argc, char **argv)
 	received("syscall,recvmmsg", BY_NUMBER_MANY);
 	inherited("inherited", O_RDONLY, argv);
 	forked();
+	after_fclose();
 	static const char *const closers[] = { "close", "__close", "close_range", "closefrom", "syscall,close", "fclose" };
 	for (int i = 0; i < 6; i++)
 		closed_and_used_again(closers[i], i);
