@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <stddef.h>
 
+#include "config.h"
 #include "hooks.h"
 #include "pin.h"
 #include "real.h"
@@ -62,6 +63,14 @@ __asm__(".text\n"
         ".size dlsym, .-dlsym\n");
 #endif
 
+/* Who asks a library for one of libc's functions (Python's ctypes, above all of libc itself) gets the hook all the same. */
+static void *in_library(void *handle, const char *name, void *caller)
+{
+	(void)caller;
+	void *p = real_dlsym()(handle, name);
+	return real_ready && !config.off ? real_hook_of(p) : p;
+}
+
 /* Used by the assembly above, hence not static. */
 __attribute__((no_sanitize_address, no_sanitize_undefined)) void *hooks_dlsym_target(void *handle, const char *name)
 {
@@ -72,6 +81,8 @@ __attribute__((no_sanitize_address, no_sanitize_undefined)) void *hooks_dlsym_ta
 	} to = { real_dlsym() };
 	if (pin_wants(name) && handle != RTLD_NEXT) /* an interposer that asks for the next one knows what it does */
 		to.ours = pin_symbol;
+	else if (handle != RTLD_NEXT && handle != RTLD_DEFAULT)
+		to.ours = in_library;
 	return to.p;
 }
 

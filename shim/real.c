@@ -2,7 +2,15 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <spawn.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/random.h>
+#include <sys/sendfile.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 #include "sys.h"
 
@@ -44,9 +52,26 @@ void real_resolve(void)
 		void *p = find(RTLD_NEXT, #name); \
 		memcpy(&real.name, &p, sizeof p); \
 	} while (0);
-	REAL_FUNCTIONS(REAL_RESOLVE)
+	REAL_STREAMS(REAL_RESOLVE)
+	REAL_HOOKED(REAL_RESOLVE)
 #undef REAL_RESOLVE
 	real_syscall = real.syscall;
+}
+
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations" /* siginterrupt() */
+
+/* The hooks' addresses, as the program sees them: our own symbols of these names. */
+void *real_hook_of(void *p)
+{
+	void *to = p;
+#define REAL_HOOK_OF(ret, name, params) \
+	if (memcmp(&p, &real.name, sizeof p) == 0) { \
+		ret (*hook) params = name; \
+		memcpy(&to, &hook, sizeof to); \
+	}
+	REAL_HOOKED(REAL_HOOK_OF)
+#undef REAL_HOOK_OF
+	return to;
 }
 
 long real_answer(long r)

@@ -23,17 +23,20 @@
 #include <sys/uio.h>
 #include <time.h>
 
-/* X(return type, name, parameters) */
-#define REAL_FUNCTIONS(X) \
+/* libc's own part of a stream, which has no hook but other names in its tables (streams.h). X(return type, name, parameters) */
+#define REAL_STREAMS(X) \
+	X(ssize_t, _IO_file_read, (FILE *, void *, ssize_t)) \
+	X(ssize_t, _IO_file_write, (FILE *, const void *, ssize_t)) \
+	X(off64_t, _IO_file_seek, (FILE *, off64_t, int)) \
+	X(int, _IO_file_close, (FILE *))
+
+/* What has a hook of that name. */
+#define REAL_HOOKED(X) \
 	X(int, open, (const char *, int, ...)) \
 	X(int, openat, (int, const char *, int, ...)) \
 	X(FILE *, fopen, (const char *, const char *)) \
 	X(FILE *, fdopen, (int, const char *)) \
 	X(FILE *, freopen, (const char *, const char *, FILE *)) \
-	X(ssize_t, _IO_file_read, (FILE *, void *, ssize_t)) \
-	X(ssize_t, _IO_file_write, (FILE *, const void *, ssize_t)) \
-	X(off64_t, _IO_file_seek, (FILE *, off64_t, int)) \
-	X(int, _IO_file_close, (FILE *)) \
 	X(ssize_t, read, (int, void *, size_t)) \
 	X(ssize_t, pread, (int, void *, size_t, off_t)) \
 	X(ssize_t, readv, (int, const struct iovec *, int)) \
@@ -102,7 +105,8 @@
 
 struct real {
 #define REAL_MEMBER(ret, name, params) ret (*name) params;
-	REAL_FUNCTIONS(REAL_MEMBER)
+	REAL_STREAMS(REAL_MEMBER)
+	REAL_HOOKED(REAL_MEMBER)
 #undef REAL_MEMBER
 };
 
@@ -119,6 +123,9 @@ void real_resolve(void);
  */
 typedef void *(*real_dlsym_fn)(void *handle, const char *name);
 real_dlsym_fn real_dlsym(void);
+
+/* The hook of the function at p, if p is one of the above, else p. */
+void *real_hook_of(void *p);
 
 /* A raw system call's answer as libc gives it: -1 and errno. */
 long real_answer(long r);
