@@ -18,6 +18,9 @@
 /* hooks_open.c's part of syscall(). */
 long hooks_openat2(int dir, const char *path, const void *how, size_t size);
 
+/* hooks_uring.c's. */
+long hooks_no_uring(void);
+
 /* hooks_signal.c's part of syscall(). */
 struct signals_action;
 long hooks_rt_sigaction(int signo, const struct signals_action *set, struct signals_action *old, size_t size);

@@ -1,67 +1,76 @@
 /*
- * dlsym(), and what we export of CUDA's driver (pin.h).
+ * dlsym(), dlopen(), and what we export of CUDA's driver (pin.h).
  *
- * dlsym() is assembly: for all names but a few it must reach the real one with the stack as it was, since that takes its caller's
- * address for RTLD_NEXT and RTLD_DEFAULT. Whoever calls it (a malloc of somebody's, a sanitizer) may do so before anything here is set up.
+ * They are assembly: the real ones must be reached with the stack as it was, since they take their caller's address for RTLD_NEXT, RTLD_DEFAULT
+ * and the folders that are searched. Whoever calls them (a malloc of somebody's, a sanitizer) may do so before anything here is set up.
  */
 #include <dlfcn.h>
 #include <stddef.h>
 
 #include "config.h"
+#include "deepbind.h"
 #include "hooks.h"
 #include "pin.h"
 #include "real.h"
 
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 
-/* target(handle, name) says where to go on, with the caller's address as a third argument that the real one does not look at. */
+/*
+ * NAME(a, b): TARGET(a, b), in C, says where to go on, with the same arguments and the caller's address as a third, at which only our own functions
+ * look.
+ */
 #if defined(__x86_64__)
-__asm__(".text\n"
-        ".globl dlsym\n"
-        ".type dlsym, @function\n"
-        "dlsym:\n"
-        "	.cfi_startproc\n"
-        "	pushq	%rdi\n"
-        "	.cfi_adjust_cfa_offset 8\n"
-        "	pushq	%rsi\n"
-        "	.cfi_adjust_cfa_offset 8\n"
-        "	subq	$8, %rsp\n"
-        "	.cfi_adjust_cfa_offset 8\n"
-        "	call	hooks_dlsym_target\n"
-        "	addq	$8, %rsp\n"
-        "	.cfi_adjust_cfa_offset -8\n"
-        "	popq	%rsi\n"
-        "	.cfi_adjust_cfa_offset -8\n"
-        "	popq	%rdi\n"
-        "	.cfi_adjust_cfa_offset -8\n"
-        "	movq	(%rsp), %rdx\n"
-        "	jmp	*%rax\n"
-        "	.cfi_endproc\n"
-        ".size dlsym, .-dlsym\n");
+#define GO_ON(name, target) \
+	__asm__(".text\n" \
+	        ".globl " name "\n" \
+	        ".type " name ", @function\n" \
+	        name ":\n" \
+	        "	.cfi_startproc\n" \
+	        "	pushq	%rdi\n" \
+	        "	.cfi_adjust_cfa_offset 8\n" \
+	        "	pushq	%rsi\n" \
+	        "	.cfi_adjust_cfa_offset 8\n" \
+	        "	subq	$8, %rsp\n" \
+	        "	.cfi_adjust_cfa_offset 8\n" \
+	        "	call	" target "\n" \
+	        "	addq	$8, %rsp\n" \
+	        "	.cfi_adjust_cfa_offset -8\n" \
+	        "	popq	%rsi\n" \
+	        "	.cfi_adjust_cfa_offset -8\n" \
+	        "	popq	%rdi\n" \
+	        "	.cfi_adjust_cfa_offset -8\n" \
+	        "	movq	(%rsp), %rdx\n" \
+	        "	jmp	*%rax\n" \
+	        "	.cfi_endproc\n" \
+	        ".size " name ", .-" name "\n")
 #elif defined(__aarch64__)
-__asm__(".text\n"
-        ".globl dlsym\n"
-        ".type dlsym, %function\n"
-        "dlsym:\n"
-        "	.cfi_startproc\n"
-        "	stp	x29, x30, [sp, #-32]!\n"
-        "	.cfi_def_cfa_offset 32\n"
-        "	.cfi_offset 29, -32\n"
-        "	.cfi_offset 30, -24\n"
-        "	stp	x0, x1, [sp, #16]\n"
-        "	mov	x29, sp\n"
-        "	bl	hooks_dlsym_target\n"
-        "	mov	x16, x0\n"
-        "	ldp	x0, x1, [sp, #16]\n"
-        "	ldp	x29, x30, [sp], #32\n"
-        "	.cfi_restore 30\n"
-        "	.cfi_restore 29\n"
-        "	.cfi_def_cfa_offset 0\n"
-        "	mov	x2, x30\n"
-        "	br	x16\n"
-        "	.cfi_endproc\n"
-        ".size dlsym, .-dlsym\n");
+#define GO_ON(name, target) \
+	__asm__(".text\n" \
+	        ".globl " name "\n" \
+	        ".type " name ", %function\n" \
+	        name ":\n" \
+	        "	.cfi_startproc\n" \
+	        "	stp	x29, x30, [sp, #-32]!\n" \
+	        "	.cfi_def_cfa_offset 32\n" \
+	        "	.cfi_offset 29, -32\n" \
+	        "	.cfi_offset 30, -24\n" \
+	        "	stp	x0, x1, [sp, #16]\n" \
+	        "	mov	x29, sp\n" \
+	        "	bl	" target "\n" \
+	        "	mov	x16, x0\n" \
+	        "	ldp	x0, x1, [sp, #16]\n" \
+	        "	ldp	x29, x30, [sp], #32\n" \
+	        "	.cfi_restore 30\n" \
+	        "	.cfi_restore 29\n" \
+	        "	.cfi_def_cfa_offset 0\n" \
+	        "	mov	x2, x30\n" \
+	        "	br	x16\n" \
+	        "	.cfi_endproc\n" \
+	        ".size " name ", .-" name "\n")
 #endif
+
+GO_ON("dlsym", "hooks_dlsym_target");
+GO_ON("dlopen", "hooks_dlopen_target");
 
 /* Who asks a library for one of libc's functions (Python's ctypes, above all of libc itself) gets the hook all the same. */
 static void *in_library(void *handle, const char *name, void *caller)
@@ -79,11 +88,28 @@ __attribute__((no_sanitize_address, no_sanitize_undefined)) void *hooks_dlsym_ta
 		void *(*ours)(void *, const char *, void *);
 		void *p;
 	} to = { real_dlsym() };
+	if (handle != RTLD_NEXT && handle != RTLD_DEFAULT)
+		deepbind_look();
 	if (pin_wants(name) && handle != RTLD_NEXT) /* an interposer that asks for the next one knows what it does */
 		to.ours = pin_symbol;
 	else if (handle != RTLD_NEXT && handle != RTLD_DEFAULT)
 		to.ours = in_library;
 	return to.p;
+}
+
+/* Used by the assembly above, hence not static. */
+__attribute__((no_sanitize_address, no_sanitize_undefined)) void *hooks_dlopen_target(const char *path, int flags)
+{
+	static void *found;
+	void *p = __atomic_load_n(&found, __ATOMIC_RELAXED);
+	if (!p) {
+		void *volatile next = real_dlsym()(RTLD_NEXT, "dlopen");
+		p = next;
+		__atomic_store_n(&found, p, __ATOMIC_RELAXED);
+	}
+	if (path && (flags & RTLD_DEEPBIND) && real_ready && !config.off)
+		deepbind_coming();
+	return p;
 }
 
 HOOK int cuMemHostRegister(void *p, size_t len, unsigned int flags)

@@ -52,6 +52,7 @@ const uint8_t hooks_syscall_ours[OURS_MAX] = {
 	[SYS_vmsplice] = OUT, [SYS_sendto] = OUT, [SYS_sendmsg] = OUT, [SYS_sendmmsg] = OUT, [SYS_recvfrom] = OUT,
 	[SYS_recvmsg] = 1, [SYS_recvmmsg] = 1, [SYS_getrandom] = OUT, [SYS_process_vm_readv] = OUT, [SYS_process_vm_writev] = OUT,
 	[SYS_openat2] = 1, [SYS_open_by_handle_at] = 1, [SYS_pidfd_getfd] = 1, [SYS_io_submit] = 1,
+	[SYS_io_uring_setup] = 1,
 	[SYS_rt_sigaction] = 1, [SYS_rt_sigprocmask] = 1,
 };
 
@@ -194,6 +195,8 @@ long hooks_syscall(long nr, long a, long b, long c, long d, long e, long f)
 		return pidfd_getfd((int)a, (int)b, (unsigned int)c);
 	case SYS_io_submit:
 		return config.off ? real_syscall(nr, a, b, c) : aio_submit((unsigned long)a, b, (void *const *)c);
+	case SYS_io_uring_setup:
+		return config.off ? real_syscall(nr, a, b) : hooks_no_uring();
 	case SYS_read:
 		return read((int)a, (void *)b, (size_t)c);
 	case SYS_pread64:

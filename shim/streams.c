@@ -2,19 +2,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <link.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "config.h"
 #include "lazy.h"
+#include "objects.h"
 #include "reads.h"
 #include "real.h"
-#include "sys.h"
 #include "views.h"
 
 /* ---- what stands in the tables ---- */
@@ -93,47 +91,14 @@ struct entries {
 	union entry read, write, seek, close;
 };
 
-/* Where libc keeps its tables: its data that is read-only once it is relocated. */
-struct libc {
-	uintptr_t start, end, page;
-};
-
-static int find_libc(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	struct libc *c = arg;
-	union entry inside = { .read = real._IO_file_read };
-	uintptr_t start = 0, end = 0;
-	bool here = false;
-	(void)size;
-	for (size_t i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *h = &info->dlpi_phdr[i];
-		uintptr_t from = info->dlpi_addr + h->p_vaddr;
-		if (h->p_type == PT_LOAD && (uintptr_t)inside.p - from < h->p_memsz)
-			here = true;
-		if (h->p_type == PT_GNU_RELRO) {
-			start = from;
-			end = from + h->p_memsz;
-		}
-	}
-	if (!here)
-		return 0;
-	c->start = (start + sizeof(void *) - 1) & ~(sizeof(void *) - 1);
-	c->end = end;
-	return 1;
-}
-
 static bool is_table(const struct entries *e)
 {
 	return e->read.read == real._IO_file_read && e->write.write == real._IO_file_write && e->seek.seek == real._IO_file_seek;
 }
 
-/* A page of it stays readable all the time: other threads may be in stdio. */
-static bool replace(const struct libc *c, struct entries *e)
+/* Other threads may be in stdio. */
+static void replace(struct entries *e)
 {
-	uintptr_t from = (uintptr_t)e & ~(c->page - 1), to = ((uintptr_t)(e + 1) + c->page - 1) & ~(c->page - 1);
-	bool closed = to <= (c->end & ~(c->page - 1)); /* the last, incomplete page was left open by the dynamic linker */
-	if (closed && sys3(SYS_mprotect, from, to - from, PROT_READ | PROT_WRITE) < 0)
-		return false;
 	union entry ours = { .read = stream_read };
 	__atomic_store_n(&e->read.p, ours.p, __ATOMIC_RELAXED);
 	ours.write = stream_write;
@@ -141,22 +106,26 @@ static bool replace(const struct libc *c, struct entries *e)
 	ours.close = stream_close;
 	if (e->close.close == real._IO_file_close) /* popen's streams have another one, which closes by this one's means */
 		__atomic_store_n(&e->close.p, ours.p, __ATOMIC_RELAXED);
-	return !closed || sys3(SYS_mprotect, from, to - from, PROT_READ) == 0;
 }
 
+/* libc keeps its tables in its data that is read-only once it is relocated. */
 void streams_start(void)
 {
-	struct libc c = { .page = (uintptr_t)sysconf(_SC_PAGESIZE) };
+	struct object libc;
+	union entry inside = { .read = real._IO_file_read };
 	int tables = 0;
-	bool all = real._IO_file_read && real._IO_file_write && real._IO_file_seek && real._IO_file_close && dl_iterate_phdr(find_libc, &c);
-	for (uintptr_t at = c.start; all && at + sizeof(struct entries) <= c.end; at += sizeof(void *)) {
-		struct entries *e = (struct entries *)at; /* NOLINT(performance-no-int-to-ptr) */
-		if (!is_table(e))
-			continue;
-		all = replace(&c, e);
-		tables++;
+	if (inside.p && real._IO_file_write && real._IO_file_seek && real._IO_file_close && objects_find(inside.p, &libc) && objects_open(&libc)) {
+		uintptr_t at = (libc.relro + sizeof(void *) - 1) & ~(sizeof(void *) - 1);
+		for (; at + sizeof(struct entries) <= libc.relro_end; at += sizeof(void *)) {
+			struct entries *e = (struct entries *)at; /* NOLINT(performance-no-int-to-ptr) */
+			if (is_table(e)) {
+				replace(e);
+				tables++;
+			}
+		}
+		objects_close(&libc);
 	}
-	in_place = all && tables > 0;
+	in_place = tables > 0;
 	if (!in_place)
 		config_log(LOG_WARN, "the stdio of this libc is not known: encrypted files cannot be opened by fopen()");
 }

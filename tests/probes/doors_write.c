@@ -68,15 +68,16 @@ int main(int argc, char **argv)
 		r = aio_return(&cb);
 	}
 	ended("aio_write", r);
+	FILE *null = fopen("/dev/null", "r");
 	if (rdwr) {
 		by_stream("fwrite", fopen(argv[1], "r+"));
 		by_stream("fwrite,fdopen", fdopen(dup(fd), "r+"));
-		by_stream("fwrite,freopen", freopen(argv[1], "r+", fopen("/dev/null", "r")));
+		by_stream("fwrite,freopen", freopen(argv[1], "r+", null));
 		by_stream("fwrite,append", fopen(argv[1], "a+"));
 	} else {
 		by_stream("fwrite", fopen(argv[1], "r"));
 		by_stream("fwrite,fdopen", fdopen(dup(fd), "r"));
-		by_stream("fwrite,freopen", freopen(argv[1], "r", fopen("/dev/null", "r")));
+		by_stream("fwrite,freopen", freopen(argv[1], "r", null));
 		by_stream("fwrite,append", fopen(argv[1], "r"));
 	}
 	/* what needs no right to write works on both */
