@@ -23,7 +23,7 @@ struct agent {
 	int64_t started_ms;     /* clock_boot_ms() */
 	int64_t unlock_at_ms;   /* clock_boot_ms(): no try before, because the last passphrase was wrong */
 	struct {
-		uint64_t served, refused, failed;
+		uint64_t served, ciphertext, refused, failed;
 	} opens;
 	bool log; /* to stderr (-f) */
 };
