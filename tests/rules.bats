@@ -106,6 +106,17 @@ refused() {
 	says '"rules":256'
 }
 
+# People begin with a copy of what the README shows.
+@test "the example of the README is a configuration" {
+	mapfile -t lines < <(sed -n '/^keep  /,/^```/{/^```/d; p}' "$ROOT/README.md")
+	agent_with "${lines[@]}"
+	run -0 "${PEER[@]}" ask '{"v":1,"op":"status"}'
+	says '"rules":5'
+	[ "$(stat -c %a "$CT_AGENT_SOCK")" = 666 ]
+	shimmed cp "$A" copy
+	cmp copy "$A"
+}
+
 # The order is what people write down; another one opens what they closed.
 @test "the first line that fits decides; where none does the file is served" {
 	agent_with "deny exe=$CP" "keep 9"
