@@ -109,7 +109,7 @@ refused() {
 # People begin with a copy of what the README shows.
 @test "the example of the README is a configuration" {
 	mapfile -t lines < <(sed -n '/^keep  /,/^```/{/^```/d; p}' "$ROOT/README.md")
-	agent_with "${lines[@]}"
+	agent_with "${lines[@]/\/usr\/bin\/cp/$CP}"
 	run -0 "${PEER[@]}" ask '{"v":1,"op":"status"}'
 	says '"rules":5'
 	[ "$(stat -c %a "$CT_AGENT_SOCK")" = 666 ]
