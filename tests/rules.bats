@@ -468,11 +468,11 @@ removed() {
 
 # A path is whatever a user calls his file: a line of it could look like another entry of the log.
 @test "a hostile path is escaped in log and reason" {
-	local evil=$PWD/$'x\n\e[31mct-agent: open: serve'
+	local evil=$PWD/$'x\nct-agent: open: serve\e[31m'
 	cp "$(command -v cat)" "$evil"
 	agent_with "deny exe=$PWD/*"
 	refused 1 "$evil" "$A"
-	[[ $stderr == *'/x\x0a\x1b[31mct-agent: open: serve (uid'* ]]
+	[[ $stderr == *'/x\x0act-agent: open: serve\x1b[31m (uid'* ]]
 	[ "$(grep -c '^ct-agent: open: serve' "$AGENT_DIR/log")" = 0 ]
-	grep -F '/x\x0a\x1b[31mct-agent: open: serve: line 1' "$AGENT_DIR/log"
+	grep -F '/x\x0act-agent: open: serve\x1b[31m: line 1' "$AGENT_DIR/log"
 }
