@@ -419,6 +419,50 @@ removed() {
 	done
 }
 
+# The same with the number given to another program, which then stands where /proc is read.
+@test "a process that took the number of one that has ended does not answer for it" {
+	[ "$(id -u)" = 0 ] || skip_or_fail "needs root, to choose a process's number"
+	local line other
+	other=$(readlink -f "$(command -v sleep)")
+	for line in "ciphertext exe=$other" "deny exe=$other" "allow exe=$other" "ciphertext cgroup=*"; do
+		agent_with "$line" "deny"
+		run timeout 60 python3 - "$A" "$other" <<-'EOF'
+			import ctypes, errno, os, peer, signal, struct, sys, time
+			libc = ctypes.CDLL(None, use_errno=True)
+			raw, peers, s = peer.open_frame(sys.argv[1]), os.getpid(), peer.dial()
+			s.sendall(raw[:100])
+			peer.exchange(peer.frame({"v": 1, "op": "ping"}))  # answered: so ours was accepted
+			if os.fork():
+			    os._exit(0)
+			number = (ctypes.c_int * 1)(peers)
+			args = ctypes.create_string_buffer(struct.pack("<11Q", 0, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, ctypes.addressof(number), 1, 0))
+			while (pid := libc.syscall(435, args, 88)) < 0:  # clone3; EEXIST until it has ended and been waited for
+			    if ctypes.get_errno() != errno.EEXIST:
+			        sys.exit(77)
+			    time.sleep(0.01)
+			if pid == 0:
+			    os.execv(sys.argv[2], ["sleep", "100"])
+			assert pid == peers
+			while os.readlink(f"/proc/{pid}/exe") != sys.argv[2]:
+			    time.sleep(0.01)
+			s.sendall(raw[100:])
+			got = b""
+			while part := s.recv(1 << 16):
+			    got += part
+			os.kill(pid, signal.SIGKILL)
+			os.waitpid(pid, 0)
+			print(got[8:].decode(errors="replace"))
+		EOF
+		[ "$status" != 77 ] || skip_or_fail "no process may choose its number here" || return
+		[ "$status" = 0 ]
+		case $line in
+		deny*) says '"disposition":"refuse"' "line 2 of" ;;
+		*) says '"disposition":"refuse"' "line 1 of the agent's configuration asks for" "cannot find out" ;;
+		esac || { echo "for $line"; return 1; }
+		[[ $output != *"$other"* ]]
+	done
+}
+
 # A file's own policy is its publisher's word; the machine's rules only narrow it.
 @test "a file whose policy says no stays refused, whatever the rules say" {
 	agent_with "allow" "keep 1"
