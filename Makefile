@@ -90,6 +90,13 @@ $(BUILD)/unit/shim_%: $(BUILD)/obj/tests/unit/shim_%.o $(SHIM_OBJS) $(BUILD)/lib
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LINK) -Wl,--allow-multiple-definition -pie -o $@ $^ -l:libcrypto.a -ldl
 
+# Unit tests of the agent's parts.
+$(BUILD)/obj/tests/unit/agent_%.o: ALL_CFLAGS += -Iagent
+$(BUILD)/unit/agent_%: $(BUILD)/obj/tests/unit/agent_%.o $(filter-out %/main.o,$(AGENT_OBJS)) $(BUILD)/libct.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LINK) -pie -o $@ $^ -lcrypto
+
 # Small programs that the tests run under the preload; they link nothing of ours.
 $(BUILD)/probes/%: tests/probes/%.c tests/probes/probe.h tests/probes/doors.h Makefile
 	@mkdir -p $(@D)

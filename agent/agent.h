@@ -1,8 +1,8 @@
 /*
  * agent: what the modules of ct-agent share: one agent's state and its log.
  *
- * ct-agent is one thread: nothing here is locked, nothing blocks but the poll in server.c. Layers: main → server → request → decision,
- * keystore → lib.
+ * ct-agent is one thread: nothing here is locked, nothing blocks but the poll in server.c. Layers: main → server → request → decision
+ * → rules → keystore, peer → lib.
  */
 #ifndef CT_AGENT_H
 #define CT_AGENT_H
@@ -23,7 +23,7 @@ struct agent {
 	int64_t started_ms;     /* clock_boot_ms() */
 	int64_t unlock_at_ms;   /* clock_boot_ms(): no try before, because the last passphrase was wrong */
 	struct {
-		uint64_t served, refused, failed;
+		uint64_t served, ciphertext, refused, failed;
 	} opens;
 	bool log; /* to stderr (-f) */
 };

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "text.h"
+#include "words.h"
 
 void config_default(struct config *c)
 {
@@ -16,15 +17,9 @@ void config_default(struct config *c)
 	c->keep_s = 60;
 }
 
-static bool number(const char *text, uint64_t max, uint64_t *v)
+void config_release(struct config *c)
 {
-	char *end;
-
-	if (text[0] < '0' || text[0] > '9')
-		return false;
-	errno = 0;
-	*v = strtoull(text, &end, 10);
-	return !errno && *end == '\0' && *v <= max;
+	rules_release(&c->rules);
 }
 
 /* One setting. Leaves in *what why it is none. */
@@ -34,14 +29,14 @@ static int setting(struct config *c, const char *name, const char *value, const 
 
 	if (strcmp(name, "keep") == 0) {
 		*what = "keep takes a number of seconds up to 31536000";
-		if (!number(value, CONFIG_KEEP_MAX, &v))
+		if (!words_number(value, CONFIG_KEEP_MAX, &v))
 			return -1;
 		c->keep_s = (unsigned int)v;
 		return 0;
 	}
 	if (strcmp(name, "allow-uid") == 0) {
 		*what = "allow-uid takes one user's number";
-		if (!number(value, UINT32_MAX - 1, &v))
+		if (!words_number(value, UINT32_MAX - 1, &v))
 			return -1;
 		*what = "more allow-uid lines than there is room for (64)";
 		if (c->allow_count == CONFIG_ALLOW_MAX)
@@ -49,24 +44,37 @@ static int setting(struct config *c, const char *name, const char *value, const 
 		c->allow[c->allow_count++] = (uid_t)v;
 		return 0;
 	}
-	*what = "unknown setting: there are keep and allow-uid";
+	*what = "unknown setting: there are keep, allow-uid, allow, ciphertext and deny";
 	return -1;
 }
 
-static int line_in(struct config *c, char *line, const char **what)
+/* The names of lines that are rules. */
+static bool is_rule(const char *name, enum wire_disposition *what)
 {
-	static const char space[] = " \t\r\n";
-	char *name, *value, *save = NULL;
+	static const char *const names[] = { [WIRE_SERVE] = "allow", [WIRE_CIPHERTEXT] = "ciphertext", [WIRE_REFUSE] = "deny" };
 
-	line[strcspn(line, "#")] = '\0';
-	name = strtok_r(line, space, &save);
-	if (!name)
-		return 0;
-	value = strtok_r(NULL, space, &save);
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if (strcmp(name, names[i]) == 0) {
+			*what = (enum wire_disposition)i;
+			return true;
+		}
+	return false;
+}
+
+static int line_in(struct config *c, char *line, unsigned int number_of, const char **what)
+{
+	enum wire_disposition disposition;
+	char *words[WORDS_MAX];
+	int n = words_split(line, words, what);
+
+	if (n <= 0)
+		return n;
+	if (is_rule(words[0], &disposition))
+		return rules_add(&c->rules, disposition, number_of, words + 1, n - 1, what);
 	*what = "a line is a name and one value";
-	if (!value || strtok_r(NULL, space, &save))
+	if (n != 2)
 		return -1;
-	return setting(c, name, value, what);
+	return setting(c, words[0], words[1], what);
 }
 
 static int check_file(FILE *f, const char *shown, struct err *err)
@@ -101,7 +109,7 @@ int config_read(struct config *c, const char *path, struct err *err)
 	while ((n = getline(&line, &cap, f)) >= 0) {
 		number_of++;
 		what = "a NUL byte";
-		if (strlen(line) != (size_t)n || line_in(c, line, &what)) {
+		if (strlen(line) != (size_t)n || line_in(c, line, number_of, &what)) {
 			err_set(err, ERR_FORMAT, "%s:%u: %s", shown, number_of, what);
 			goto out;
 		}

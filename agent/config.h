@@ -1,8 +1,9 @@
 /*
- * config: ct-agent's configuration file. Lines of `name value`; '#' starts a comment; anything else is an error.
+ * config: ct-agent's configuration file. Lines of words (words.h); '#' starts a comment; anything else is an error.
  *
  *     keep 60          seconds that a view without users keeps its keys (0: not at all)
- *     allow-uid 1000   this user may open files, too; any number of lines
+ *     allow-uid 1000   this user may open files, too; up to 64 lines
+ *     allow …          and ciphertext, deny: which programs may decrypt (rules.h); up to 256 lines
  */
 #ifndef CT_AGENT_CONFIG_H
 #define CT_AGENT_CONFIG_H
@@ -12,6 +13,7 @@
 #include <sys/types.h>
 
 #include "err.h"
+#include "rules.h"
 
 #define CONFIG_ALLOW_MAX 64
 #define CONFIG_KEEP_MAX 31536000u
@@ -20,14 +22,16 @@ struct config {
 	unsigned int keep_s;
 	uid_t allow[CONFIG_ALLOW_MAX];
 	size_t allow_count;
+	struct rules rules;
 	unsigned int lifetime_s; /* of sets whose owner names none; 0: for ever. From -t, not from the file */
 };
 
 void config_default(struct config *c);
+void config_release(struct config *c);
 
 /*
- * Reads path over the defaults. Errors name the file and the line. A file that others could have written is refused: whoever writes it
- * decides who gets keys.
+ * Reads path over the defaults; config_release() also after a failure. Errors name the file and the line. A file that others could have
+ * written is refused: whoever writes it decides who gets keys.
  */
 int config_read(struct config *c, const char *path, struct err *err);
 

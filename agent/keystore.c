@@ -1,6 +1,7 @@
 #include "keystore.h"
 
 #include <errno.h>
+#include <fnmatch.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -215,35 +216,42 @@ void keystore_list(const struct keystore *ks, int64_t now, struct buf *out)
 	buf_puts(out, "]}");
 }
 
-int keystore_verify(const struct keystore *ks, const struct header *h, const struct crypto_info *c, uint64_t *set, struct err *err)
+int keystore_verify(const struct keystore *ks, uint64_t after, const struct header *h, const struct crypto_info *c, uint64_t *set,
+                    struct err *err)
 {
-	size_t i;
+	size_t first = 0, i;
 
 	if (!ks->count)
 		return err_set(err, ERR_NOKEY, "the agent has no keys: ct add KEYS");
-	if (unlock_verify(ks->sets, ks->count, h, c, &i, err))
+	while (first < ks->count && ks->meta[first].id <= after)
+		first++;
+	if (unlock_verify(ks->sets + first, ks->count - first, h, c, &i, err))
 		return -1;
-	*set = ks->meta[i].id;
+	*set = ks->meta[first + i].id;
 	return 0;
 }
 
-struct secret *keystore_unwrap(const struct keystore *ks, uint64_t set, const struct header *h, const struct crypto_info *c,
-                               struct err *err)
+bool keystore_has_kid(const struct keystore *ks, uint64_t set, const char *glob)
 {
-	size_t i = place(ks, set), next;
-	struct secret *keys;
-	struct err later;
+	size_t i = place(ks, set);
+
+	for (size_t k = 0; i < ks->count && k < ks->sets[i].count; k++) {
+		const struct jwk *key = &ks->sets[i].keys[k];
+
+		/* an id with a NUL in it is no text that a glob could stand for */
+		if (key->has_kid && !memchr(key->kid, 0, key->kid_len) && fnmatch(glob, key->kid, 0) == 0)
+			return true;
+	}
+	return false;
+}
+
+struct secret *keystore_unwrap(const struct keystore *ks, uint64_t set, const struct crypto_info *c, struct err *err)
+{
+	size_t i = place(ks, set);
 
 	if (i == ks->count) {
 		err_set(err, ERR_NOKEY, "the key set was removed or has expired: ct add KEYS");
 		return NULL;
 	}
-	keys = unlock_keys(&ks->sets[i], c, err);
-	while (!keys && err->code == ERR_FORMAT && ++i < ks->count) {
-		if (unlock_verify(ks->sets + i, ks->count - i, h, c, &next, &later))
-			break;
-		i += next;
-		keys = unlock_keys(&ks->sets[i], c, &later);
-	}
-	return keys;
+	return unlock_keys(&ks->sets[i], c, err);
 }

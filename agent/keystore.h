@@ -45,14 +45,17 @@ bool keystore_in_locked_memory(const struct keystore *ks);
 /* Appends the text of the protocol's `list`. */
 void keystore_list(const struct keystore *ks, int64_t now, struct buf *out);
 
-/* As unlock_verify(), over all sets; stores the set's number. */
-int keystore_verify(const struct keystore *ks, const struct header *h, const struct crypto_info *c, uint64_t *set, struct err *err);
+/* As unlock_verify(), over the sets with greater numbers than `after` (0: over all); stores the set's number. */
+int keystore_verify(const struct keystore *ks, uint64_t after, const struct header *h, const struct crypto_info *c, uint64_t *set,
+                    struct err *err);
+
+/* The set is there and has a key whose id the glob (fnmatch) fits. */
+bool keystore_has_kid(const struct keystore *ks, uint64_t set, const char *glob);
 
 /*
- * The data keys, with the set that keystore_verify() found, or, where that one's master key does not fit, with a later one that made the
- * same signature. NULL with *err; ERR_NOKEY if the set has gone since. The caller frees.
+ * The data keys, with a set that keystore_verify() found. NULL with *err: ERR_FORMAT if its master key does not fit, in which case a
+ * later set may; ERR_NOKEY if the set has gone since. The caller frees.
  */
-struct secret *keystore_unwrap(const struct keystore *ks, uint64_t set, const struct header *h, const struct crypto_info *c,
-                               struct err *err);
+struct secret *keystore_unwrap(const struct keystore *ks, uint64_t set, const struct crypto_info *c, struct err *err);
 
 #endif

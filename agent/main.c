@@ -39,7 +39,8 @@ static const char usage[] =
 	"  -k             end the agent that serves the socket\n"
 	"  -s SOCK        the socket; default: $CT_AGENT_SOCK, else ct-agent.sock in $XDG_RUNTIME_DIR or /run/user/UID,\n"
 	"                 else ~/.ct/agent.sock (root: /run/ct-agent.sock)\n"
-	"  -c CONFIG      configuration: lines `keep SECONDS` and `allow-uid N`\n"
+	"  -c CONFIG      configuration: lines `keep SECONDS`, `allow-uid N`, and which programs may decrypt:\n"
+	"                 `allow`, `ciphertext`, `deny` with `exe=GLOB`, `uid=N`, `cgroup=GLOB`, `keys=GLOB`; the first that fits counts\n"
 	"  -t LIFETIME    forget key sets after that time unless ct add says otherwise: seconds, or a number with s, m, h, d\n"
 	"  -P FOLLOW_PID  end when that process ends\n"
 	"      --help, --version\n";
@@ -353,14 +354,28 @@ static int socket_path(char path[LISTENER_PATH_MAX], const struct options *o, st
 	return listener_path(path, addr.path, err);
 }
 
-int main(int argc, char **argv)
+static int start(const struct options *o, const struct config *config, const struct hardening *hardening)
 {
 	char path[LISTENER_PATH_MAX];
+	struct err why;
+	int follow;
+
+	if (socket_path(path, o, &why))
+		return complain(&why);
+	if (follow_fd(o->follow, &follow))
+		return EXIT_FAILED;
+	if (o->foreground)
+		return serve(o, config, hardening, path, follow, -1);
+	return to_background(o, config, hardening, path, follow);
+}
+
+int main(int argc, char **argv)
+{
 	struct hardening hardening;
 	struct config config;
 	struct options o;
 	struct err why;
-	int status, follow;
+	int status;
 
 	if (!harden_descriptors())
 		return EXIT_FAILED;
@@ -373,12 +388,9 @@ int main(int argc, char **argv)
 	config_default(&config);
 	config.lifetime_s = o.lifetime_s;
 	if (o.config && config_read(&config, o.config, &why))
-		return complain(&why);
-	if (socket_path(path, &o, &why))
-		return complain(&why);
-	if (follow_fd(o.follow, &follow))
-		return EXIT_FAILED;
-	if (o.foreground)
-		return serve(&o, &config, &hardening, path, follow, -1);
-	return to_background(&o, &config, &hardening, path, follow);
+		status = complain(&why);
+	else
+		status = start(&o, &config, &hardening);
+	config_release(&config);
+	return status;
 }

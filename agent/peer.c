@@ -1,27 +1,37 @@
 #include "peer.h"
 
+#include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
 #endif
 
+#define CGROUP_TEXT_MAX 16384 /* a line a hierarchy; more than that is not believed */
+
 bool peer_of(struct peer *p, int fd)
 {
 	struct ucred cred;
 	socklen_t len = sizeof cred;
 
-	p->pidfd = -1;
+	*p = (struct peer){ .pidfd = -1 };
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || len != sizeof cred)
 		return false;
 	p->uid = cred.uid;
 	p->gid = cred.gid;
 	p->pid = cred.pid;
 	len = sizeof p->pidfd;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &p->pidfd, &len) < 0) /* close-on-exec as every pidfd is */
-		p->pidfd = -1;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &p->pidfd, &len) == 0) /* close-on-exec as every pidfd is */
+		return true;
+	/* Before Linux 6.5: true from now on, which is better than from the decision on. */
+	p->pidfd = p->pid > 0 ? (int)syscall(SYS_pidfd_open, p->pid, 0) : -1;
 	return true;
 }
 
@@ -29,7 +39,9 @@ void peer_release(struct peer *p)
 {
 	if (p->pidfd >= 0)
 		close(p->pidfd);
-	p->pidfd = -1;
+	free(p->exe.text);
+	free(p->cgroup.text);
+	*p = (struct peer){ .pidfd = -1 };
 }
 
 enum peer_rights peer_rights(const struct peer *p, const struct config *c)
@@ -44,4 +56,85 @@ bool peer_alive(const struct peer *p)
 	struct pollfd f = { p->pidfd, POLLIN, 0 };
 
 	return p->pidfd < 0 || poll(&f, 1, 0) == 0;
+}
+
+/* What was read counts if the process is there afterwards: so it was there, too, when the pid was looked up. */
+static void fact_set(struct peer_fact *f, const struct peer *p, const char *text)
+{
+	const size_t mark = sizeof PEER_REMOVED - 1;
+
+	f->state = PEER_FACT_UNKNOWN;
+	if (!text || text[0] != '/' || strlen(text) >= PATH_MAX || !peer_alive(p))
+		return;
+	f->text = strdup(text);
+	if (!f->text)
+		return;
+	f->len = strlen(text);
+	f->state = f->len > mark && strcmp(text + f->len - mark, PEER_REMOVED) == 0 ? PEER_FACT_REMOVED : PEER_FACT_KNOWN;
+}
+
+const struct peer_fact *peer_exe(struct peer *p)
+{
+	char proc[40], path[PATH_MAX + 1];
+	ssize_t n = -1;
+
+	if (p->exe.state != PEER_FACT_UNASKED)
+		return &p->exe;
+	snprintf(proc, sizeof proc, "/proc/%d/exe", p->pid);
+	if (p->pid > 0)
+		n = readlink(proc, path, sizeof path - 1);
+	path[n < 0 ? 0 : n] = '\0';
+	fact_set(&p->exe, p, n < 0 ? NULL : path);
+	return &p->exe;
+}
+
+const char *peer_cgroup_path(char *text)
+{
+	const char *unified = NULL, *systemd = NULL, *other = NULL;
+	char *line, *save = NULL;
+
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *names = strchr(line, ':'), *path = names ? strchr(names + 1, ':') : NULL;
+
+		if (!path)
+			return NULL;
+		*path++ = '\0';
+		names++;
+		if (*names == '\0')
+			unified = path;
+		else if (strcmp(names, "name=systemd") == 0)
+			systemd = path;
+		else if (!other || strcmp(other, "/") == 0)
+			other = path;
+	}
+	if (unified && strcmp(unified, "/") != 0)
+		return unified;
+	if (systemd && strcmp(systemd, "/") != 0)
+		return systemd;
+	return other ? other : systemd ? systemd : unified;
+}
+
+const struct peer_fact *peer_cgroup(struct peer *p)
+{
+	char proc[40], text[CGROUP_TEXT_MAX];
+	size_t at = 0;
+	ssize_t n = -1;
+	int fd = -1;
+
+	if (p->cgroup.state != PEER_FACT_UNASKED)
+		return &p->cgroup;
+	snprintf(proc, sizeof proc, "/proc/%d/cgroup", p->pid);
+	if (p->pid > 0)
+		fd = open(proc, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	while (fd >= 0 && at < sizeof text && (n = read(fd, text + at, sizeof text - at)) > 0)
+		at += (size_t)n;
+	if (fd >= 0)
+		close(fd);
+	if (n == 0 && at < sizeof text) {
+		text[at] = '\0';
+		fact_set(&p->cgroup, p, peer_cgroup_path(text));
+	} else {
+		fact_set(&p->cgroup, p, NULL);
+	}
+	return &p->cgroup;
 }

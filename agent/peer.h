@@ -5,15 +5,26 @@
 #define CT_AGENT_PEER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 #include "config.h"
+
+#define PEER_REMOVED " (deleted)" /* how the kernel's word on a path ends where that was removed; names may end so, too */
+
+/* Something that /proc says of the process. Read once, when it is first asked for. */
+struct peer_fact {
+	enum { PEER_FACT_UNASKED, PEER_FACT_KNOWN, PEER_FACT_REMOVED, PEER_FACT_UNKNOWN } state;
+	char *text; /* KNOWN, REMOVED: fewer than PATH_MAX bytes, malloc'ed, as the kernel has it: a stranger's string */
+	size_t len;
+};
 
 struct peer {
 	uid_t uid;
 	gid_t gid;
 	pid_t pid; /* 0: in a pid namespace that we can't see */
-	int pidfd; /* -1 before Linux 6.5; else what is asked about the process goes through it, so that a reused pid can't answer */
+	int pidfd; /* what is asked about the process goes through it, so that a reused pid can't answer; -1: the kernel has none */
+	struct peer_fact exe, cgroup;
 };
 
 enum peer_rights { PEER_NOTHING, PEER_MAY_OPEN, PEER_MAY_ALL };
@@ -26,5 +37,18 @@ enum peer_rights peer_rights(const struct peer *p, const struct config *c);
 
 /* The process that connected is still there; true where there is no pidfd. */
 bool peer_alive(const struct peer *p);
+
+/*
+ * The path of its executable, and of its cgroup. UNKNOWN: in a pid namespace that we can't see, ended, or not ours to ask (the
+ * executable of another user's process takes CAP_SYS_PTRACE; so does that of our own user's, if it made itself undumpable).
+ */
+const struct peer_fact *peer_exe(struct peer *p);
+const struct peer_fact *peer_cgroup(struct peer *p);
+
+/*
+ * The path that counts among those of /proc/PID/cgroup (text, NUL-terminated, is cut up): that of the unified hierarchy; where it
+ * is "/" or missing, systemd's own (name=systemd); else the first that is not "/". NULL: there is none at all.
+ */
+const char *peer_cgroup_path(char *text);
 
 #endif

@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "json.h"
 #include "jwk.h"
+#include "text.h"
 #include "wire.h"
 
 enum member { M_V, M_OP, M_SIZE, M_LIFETIME, M_SET, M_ALL, MEMBERS };
@@ -173,43 +174,59 @@ static int open_take(struct request *rq, struct agent *a, const struct peer *pee
 		return open_failed(a, peer, reply, &why);
 	}
 	rq->opened = true;
-	if (keystore_verify(a->keys, &rq->header, &rq->info, &rq->key_set, &why))
+	if (keystore_verify(a->keys, 0, &rq->header, &rq->info, &rq->key_set, &why))
 		return open_failed(a, peer, reply, &why);
 	return 0;
 }
 
-static void open_finish(struct request *rq, struct agent *a, const struct peer *peer, const struct policy_decision *d, struct reply *reply)
+/* Another set, with keys of the same ids, that made the same signature. */
+static bool next_set(struct request *rq, const struct agent *a)
 {
+	return keystore_verify(a->keys, rq->key_set, &rq->header, &rq->info, &rq->key_set, NULL) == 0;
+}
+
+/* False: the set that was decided on has another master key, and rq->key_set, which the decision was not about, may have the right one. */
+static bool open_finish(struct request *rq, struct agent *a, const struct peer *peer, const struct policy_decision *d, struct reply *reply)
+{
+	const struct peer_fact *exe = &peer->exe;
+	bool known = exe->text != NULL;
 	struct err why;
 
 	if (d->disposition == WIRE_SERVE) {
 		if (!peer_alive(peer)) {
 			err_set(&why, ERR_REJECTED, "the process that asked has ended");
 			open_failed(a, peer, reply, &why);
-			return;
+			return true;
 		}
-		reply->blob = keystore_unwrap(a->keys, rq->key_set, &rq->header, &rq->info, &why);
+		reply->blob = keystore_unwrap(a->keys, rq->key_set, &rq->info, &why);
 		if (!reply->blob) {
+			if (why.code == ERR_FORMAT && next_set(rq, a))
+				return false;
 			open_failed(a, peer, reply, &why);
-			return;
+			return true;
 		}
 	}
 	if (d->disposition == WIRE_REFUSE)
 		a->opens.refused++;
+	else if (d->disposition == WIRE_CIPHERTEXT)
+		a->opens.ciphertext++;
 	else
 		a->opens.served++;
-	agent_log(a, "open: %s, %zu data keys of set %llu, to pid %d uid %u%s%s", wire_disposition_name(d->disposition), rq->info.count,
-	          (unsigned long long)rq->key_set, peer->pid, peer->uid, d->reason[0] ? ": " : "", d->reason);
+	agent_log(a, "open: %s, %zu data keys of set %llu, to pid %d uid %u%s%s%s%s", wire_disposition_name(d->disposition), rq->info.count,
+	          (unsigned long long)rq->key_set, peer->pid, peer->uid, known ? " " : "", known ? TEXT(exe->text, exe->len) : "",
+	          d->reason[0] ? ": " : "", d->reason);
 	reply_decision(reply, d);
+	return true;
 }
 
-enum decision_state request_work(struct request *rq, struct agent *a, const struct peer *peer, struct reply *reply)
+enum decision_state request_work(struct request *rq, struct agent *a, struct peer *peer, struct reply *reply)
 {
 	struct policy_decision d;
 
-	if (decision_ask(a->config, &rq->info, &d) == DECISION_PENDING)
-		return DECISION_PENDING;
-	open_finish(rq, a, peer, &d, reply);
+	do
+		if (decision_ask(a, &rq->info, rq->key_set, peer, &d) == DECISION_PENDING)
+			return DECISION_PENDING;
+	while (!open_finish(rq, a, peer, &d, reply));
 	return DECISION_READY;
 }
 
@@ -294,9 +311,11 @@ static int do_status(struct agent *a, struct reply *reply)
 	reply_string(reply, "version", CT_VERSION);
 	reply_number(reply, "sets", keystore_count(a->keys));
 	reply_bool(reply, "locked", a->lock.set);
+	reply_number(reply, "rules", a->config->rules.count);
 	reply_number(reply, "uptime_s", (uint64_t)(clock_boot_ms() - a->started_ms) / 1000);
 	reply_object(reply, "opens");
 	reply_number(reply, "served", a->opens.served);
+	reply_number(reply, "ciphertext", a->opens.ciphertext);
 	reply_number(reply, "refused", a->opens.refused);
 	reply_number(reply, "failed", a->opens.failed);
 	reply_object_end(reply);

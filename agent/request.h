@@ -2,7 +2,7 @@
  * request: one message of the protocol (docs/PROTOCOL.md), from its JSON to its reply.
  *
  * The server calls, in this order: request_parse() when the JSON is there, request_take() when the blob is, then request_work()
- * until it says READY. Nothing here waits or knows of sockets. Order of an open: layout, signature, policy, unwrap.
+ * until it says READY. Nothing here waits or knows of sockets. Order of an open: layout, signature, policy, rules, unwrap.
  */
 #ifndef CT_AGENT_REQUEST_H
 #define CT_AGENT_REQUEST_H
@@ -51,7 +51,7 @@ int request_take(struct request *rq, struct agent *a, const struct peer *peer, c
                  const struct secret *secret, struct reply *reply);
 
 /* Asks for the decision and, once it is there, fills *reply. PENDING: ask again later. */
-enum decision_state request_work(struct request *rq, struct agent *a, const struct peer *peer, struct reply *reply);
+enum decision_state request_work(struct request *rq, struct agent *a, struct peer *peer, struct reply *reply);
 
 void request_release(struct request *rq);
 

@@ -454,11 +454,14 @@ static void show_status(const struct agent_addr *addr, const struct agent_reply 
 			printf("  key sets:  %" PRIu64 "%s\n", n, n ? "" : " (ct add FILE)");
 		else if (json_is(&j, m.key, "locked"))
 			printf("  locked:    %s\n", json_type(&j, m.value) == JSON_TRUE ? "yes (ct unlock)" : "no");
+		else if (json_is(&j, m.key, "rules") && n > 0)
+			printf("  rules:     %" PRIu64 " about which programs may decrypt\n", n);
 		else if (json_is(&j, m.key, "uptime_s") && number)
 			printf("  running:   %" PRIu64 " h %02" PRIu64 " min %02" PRIu64 " s\n", n / 3600, n / 60 % 60, n % 60);
 		else if (json_is(&j, m.key, "opens") && object)
-			printf("  files:     %" PRIu64 " served, %" PRIu64 " refused by policy, %" PRIu64 " failed\n", number_of(&j, m.value, "served"),
-			       number_of(&j, m.value, "refused"), number_of(&j, m.value, "failed"));
+			printf("  files:     %" PRIu64 " served, %" PRIu64 " as ciphertext, %" PRIu64 " refused, %" PRIu64 " failed\n",
+			       number_of(&j, m.value, "served"), number_of(&j, m.value, "ciphertext"), number_of(&j, m.value, "refused"),
+			       number_of(&j, m.value, "failed"));
 		else if (json_is(&j, m.key, "hardening") && object)
 			printf("  hardening: %s, %s, %s, %s\n", is_true(&j, m.value, "no_dump") ? "not traceable" : "TRACEABLE",
 			       is_true(&j, m.value, "no_core") ? "no core dump" : "CORE DUMPS",
