@@ -473,7 +473,7 @@ static int look(int fd, const struct stat *id, const char *path, struct view **v
 	}
 	if (c.kind == CONTENT_UNSURE)
 		goto out;
-	if (S_ISREG(id->st_mode) && plain_refused(path, c.raw, c.len, id)) {
+	if (!c.smells && S_ISREG(id->st_mode) && plain_refused(path, c.raw, c.len, id)) {
 		content_name(name, sizeof name, fd, path);
 		err_set(&err, ERR_PLAIN, "plain, and CTSHIM_REQUIRE=1 lets only encrypted model files be read; ct encrypt it");
 		ret = refuse(name, &err);

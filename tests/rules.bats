@@ -180,7 +180,8 @@ refused() {
 	shimmed rsync --no-whole-file "$A" c8
 	head -c 1000000 "$A" >c9
 	shimmed rsync --no-whole-file --inplace "$A" c9
-	for tool in c1 c2 c3 c4 c5 c6 c7 c8 c9; do
+	CTSHIM_REQUIRE=1 shimmed cp "$A" c10 # it is encrypted, whoever sees it how
+	for tool in c1 c2 c3 c4 c5 c6 c7 c8 c9 c10; do
 		cmp "$tool" "$A"
 	done
 	plain python3 -c 'import sys; sys.stdout.buffer.write(open(sys.argv[1], "rb").read())' "$A"
