@@ -96,7 +96,9 @@ as_damaged() {
 	[ "$output" = "$(sed 's/: [0-9]* [0-9a-f]*$/: EIO/' <<<"$want")" ]
 }
 
-# Who looks the functions up in libc itself, by its name, would be past every hook: Python's ctypes, and libraries with a scope of their own.
+# Who looks the functions up in libc itself, by its name, would be past every hook: Python's ctypes, and libraries with a scope of their own. Not with a
+# sanitizer, which forbids RTLD_DEEPBIND.
+# bats test_tags=plain-build
 @test "ctypes on libc.so.6, and libraries opened with RTLD_DEEPBIND, bound at once and lazily" {
 	local how
 	for how in lazy now; do

@@ -29,7 +29,8 @@ teardown_file() {
 	[ -z "$stderr" ]
 }
 
-# tinygrad maps so and only reads. A store that vanished without a word would be a lost result.
+# tinygrad maps so and only reads. A store that vanished without a word would be a lost result. Not with a sanitizer: it takes the fault.
+# bats test_tags=plain-build
 @test "a mapping that is shared and writable reads; a store to it is a fault, with one line, and reaches neither file nor memory" {
 	cp "$M" "$BATS_TEST_TMPDIR/x.safetensors"
 	run -0 --separate-stderr shimmed python3 - "$BATS_TEST_TMPDIR/x.safetensors" "$VIEW" <<-'EOF'
@@ -99,7 +100,8 @@ teardown_file() {
 	[ "$(wc -l <"$BATS_TEST_TMPDIR/plain.out")" = 11 ]
 }
 
-# A server that serves a model while it is swapped, cut or written over must not serve a mixture.
+# A server that serves a model while it is swapped, cut or written over must not serve a mixture. Not with a sanitizer: it takes the fault.
+# bats test_tags=plain-build
 @test "a mapping whose file is replaced, cut short or written over: the old bytes or SIGBUS, never wrong ones" {
 	run -0 shimmed python3 - "$M" "$VIEW" "$BATS_TEST_TMPDIR/x.safetensors" <<-'EOF'
 		import mmap, os, shutil, signal, subprocess, sys
