@@ -30,6 +30,7 @@ static void start_reply(struct conn *c)
 
 void conn_begin(struct conn *c, int fd, const struct agent *a, uint64_t serial, int64_t deadline_ms)
 {
+	enum peer_rights rights = PEER_NOTHING;
 	bool known;
 
 	memset(c, 0, sizeof *c);
@@ -38,10 +39,12 @@ void conn_begin(struct conn *c, int fd, const struct agent *a, uint64_t serial, 
 	c->deadline_ms = deadline_ms;
 	c->state = CONN_HEAD;
 	known = peer_of(&c->peer, fd);
-	c->other = !known || peer_rights(&c->peer, a->config) != PEER_MAY_ALL;
+	if (known)
+		rights = peer_rights(&c->peer, config_allows(a->config, c->peer.uid));
+	c->other = rights != PEER_MAY_ALL;
 	if (!known) {
 		c->state = CONN_DONE;
-	} else if (peer_rights(&c->peer, a->config) == PEER_NOTHING) {
+	} else if (rights == PEER_NOTHING) {
 		agent_log(a, "refused: pid %d uid %u is not admitted", c->peer.pid, c->peer.uid);
 		reply_error(&c->reply, EKEYREJECTED, "the agent of uid %u does not admit uid %u: allow-uid %u in its configuration would",
 		            geteuid(), c->peer.uid, c->peer.uid);

@@ -44,11 +44,11 @@ void peer_release(struct peer *p)
 	*p = (struct peer){ .pidfd = -1 };
 }
 
-enum peer_rights peer_rights(const struct peer *p, const struct config *c)
+enum peer_rights peer_rights(const struct peer *p, bool admitted)
 {
 	if (p->uid == geteuid() || p->uid == 0)
 		return PEER_MAY_ALL;
-	return config_allows(c, p->uid) ? PEER_MAY_OPEN : PEER_NOTHING;
+	return admitted ? PEER_MAY_OPEN : PEER_NOTHING;
 }
 
 bool peer_alive(const struct peer *p)

@@ -8,7 +8,6 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "config.h"
 
 #define PEER_REMOVED " (deleted)" /* how the kernel's word on a path ends where that was removed; names may end so, too */
 
@@ -33,7 +32,8 @@ enum peer_rights { PEER_NOTHING, PEER_MAY_OPEN, PEER_MAY_ALL };
 bool peer_of(struct peer *p, int fd);
 void peer_release(struct peer *p);
 
-enum peer_rights peer_rights(const struct peer *p, const struct config *c);
+/* admitted: the configuration has a line allow-uid for it. */
+enum peer_rights peer_rights(const struct peer *p, bool admitted);
 
 /* The process that connected is still there; true where there is no pidfd. */
 bool peer_alive(const struct peer *p);
