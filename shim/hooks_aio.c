@@ -1,8 +1,8 @@
-/* POSIX aio: libc's threads read past every hook (aio.h). Writes are the kernel's business. */
+/* POSIX aio: libc's threads read past every hook (async.h). Writes are the kernel's business. */
 #include <aio.h>
 #include <errno.h>
 
-#include "aio.h"
+#include "async.h"
 #include "config.h"
 #include "hooks.h"
 #include "real.h"
@@ -21,7 +21,7 @@ HOOK int aio_read(struct aiocb *cb)
 {
 	if (!real_ready && !real.aio_read)
 		real_resolve();
-	int r = real_ready && !config.off ? aio_view_read(cb) : 0;
+	int r = real_ready && !config.off ? async_read(cb) : 0;
 	if (r != 0)
 		return r < 0 ? -1 : 0;
 	return there(real.aio_read) ? real.aio_read(cb) : -1;
@@ -33,7 +33,7 @@ HOOK int lio_listio(int mode, struct aiocb *const list[], int count, struct sige
 		real_resolve();
 	if (!there(real.lio_listio))
 		return -1;
-	return real_ready && !config.off ? aio_view_list(mode, list, count, done) : real.lio_listio(mode, list, count, done);
+	return real_ready && !config.off ? async_list(mode, list, count, done) : real.lio_listio(mode, list, count, done);
 }
 
 /* The same blocks where off_t has 64 bits, under another name. */

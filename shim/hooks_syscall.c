@@ -17,7 +17,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "aio.h"
+#include "async.h"
 #include "config.h"
 #include "forks.h"
 #include "hooks.h"
@@ -194,7 +194,7 @@ long hooks_syscall(long nr, long a, long b, long c, long d, long e, long f)
 	case SYS_pidfd_getfd:
 		return pidfd_getfd((int)a, (int)b, (unsigned int)c);
 	case SYS_io_submit:
-		return config.off ? real_syscall(nr, a, b, c) : aio_submit((unsigned long)a, b, (void *const *)c);
+		return config.off ? real_syscall(nr, a, b, c) : async_submit((unsigned long)a, b, (void *const *)c);
 	case SYS_io_uring_setup:
 		return config.off ? real_syscall(nr, a, b) : hooks_no_uring();
 	case SYS_read:

@@ -53,15 +53,15 @@ static void plain_before(int fd)
 }
 
 /*
- * The lowest free number: it was a plain file's, and was freed behind everybody's back, as by a library that calls the kernel itself. What is
- * known of it is wrong.
+ * The lowest free number: it was path's, and was freed behind everybody's back, as by a library that calls the kernel itself. What is known of it
+ * is wrong.
  */
-static int stale(void)
+static int stale(const char *path)
 {
 	char c;
-	int fd = open("/etc/passwd", O_RDONLY);
+	int fd = open(path, O_RDONLY);
 	if (fd < 0 || read(fd, &c, 1) != 1)
-		doors_die("/etc/passwd");
+		doors_die(path);
 #if defined(__x86_64__)
 	long r;
 	__asm__ volatile("syscall" : "=a"(r) : "a"((long)SYS_close), "D"((long)fd) : "rcx", "r11", "memory");
@@ -178,11 +178,11 @@ static void duplicates(void)
 	plain_before(to);
 	show_and_close("syscall,dup3", (int)syscall(SYS_dup3, fd, to, 0));
 	int pidfd = pidfd_open(getpid(), 0);
-	to = stale();
+	to = stale("/etc/passwd");
 	got = pidfd_getfd(pidfd, fd, 0);
 	printf("pidfd_getfd number %d\n", got == to);
 	show_and_close("pidfd_getfd", got);
-	to = stale();
+	to = stale("/etc/passwd");
 	show_and_close("syscall,pidfd_getfd", (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0));
 	close(pidfd);
 	/* one offset for both */
@@ -224,7 +224,7 @@ static void received(const char *name, enum receive how)
 	memcpy(CMSG_DATA(c), &fd, sizeof fd);
 	if (sendmsg(ends[0], &msg, 0) != 1)
 		doors_die("sendmsg");
-	int next = stale();
+	int next = stale("/etc/passwd");
 	msg.msg_controllen = sizeof control.room;
 	long n = how == BY_RECVMSG    ? recvmsg(ends[1], &msg, 0)
 	         : how == BY_RECVMMSG ? recvmmsg(ends[1], &many, 1, 0, NULL)
@@ -305,6 +305,21 @@ static void closed_and_used_again(const char *name, int how)
 	close(again);
 }
 
+/* The number was the model's; a file that no call of ours made has it now. */
+static void after_a_model(void)
+{
+	char text[64];
+	int number = stale(doors_path), fd = memfd_create("plain", 0);
+	if (write(fd, "0123456789abcdef0123456789abcdef", 32) != 32)
+		doors_die("memfd_create");
+	long n = pread(fd, doors_buf, 32, 0);
+	printf("memfd_create after-a-model number %d %s\n", fd == number, doors_outcome(text, n, doors_buf));
+	lseek(fd, 5, SEEK_SET);
+	n = read(fd, doors_buf, 32);
+	printf("memfd_create after-a-model,read %s\n", doors_outcome(text, n, doors_buf));
+	close(fd);
+}
+
 /* shm_open() opens past every hook; the number was a stream's on a plain file, which libc closed by itself. */
 static void after_fclose(void)
 {
@@ -337,6 +352,7 @@ int main(int argc, char **argv)
 	inherited("inherited", O_RDONLY, argv);
 	forked();
 	after_fclose();
+	after_a_model();
 	static const char *const closers[] = { "close", "__close", "close_range", "closefrom", "syscall,close", "fclose" };
 	for (int i = 0; i < 6; i++)
 		closed_and_used_again(closers[i], i);

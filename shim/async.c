@@ -1,4 +1,4 @@
-#include "aio.h"
+#include "async.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -76,7 +76,7 @@ static int tell(const struct sigevent *e)
 	return (int)real_answer(sys3(SYS_rt_sigqueueinfo, info.si_pid, e->sigev_signo, &info));
 }
 
-int aio_view_read(struct aiocb *cb)
+int async_read(struct aiocb *cb)
 {
 	struct view *v = NULL;
 	int saved = errno;
@@ -98,7 +98,7 @@ int aio_view_read(struct aiocb *cb)
 	return tell(&cb->aio_sigevent) < 0 ? -1 : 1;
 }
 
-int aio_view_list(int mode, struct aiocb *const list[], int count, struct sigevent *done)
+int async_list(int mode, struct aiocb *const list[], int count, struct sigevent *done)
 {
 	bool failed = false;
 	int rest_count = 0;
@@ -112,7 +112,7 @@ int aio_view_list(int mode, struct aiocb *const list[], int count, struct sigeve
 	for (int i = 0; i < count; i++) {
 		if (!list[i])
 			continue;
-		int r = list[i]->aio_lio_opcode == LIO_READ ? aio_view_read(list[i]) : 0;
+		int r = list[i]->aio_lio_opcode == LIO_READ ? async_read(list[i]) : 0;
 		if (r == 0)
 			rest[rest_count++] = list[i];
 		else
@@ -216,7 +216,7 @@ static long submit(unsigned long context, long count, void *const *blocks)
 	return why && i == 0 ? -why : r;
 }
 
-long aio_submit(unsigned long context, long count, void *const *blocks)
+long async_submit(unsigned long context, long count, void *const *blocks)
 {
 	long done = 0, r = 0;
 	int saved = errno;
