@@ -50,7 +50,7 @@ static ssize_t copy(struct view *v, int in, off_t *in_at, int out, off_t *out_at
 		if (in_at)
 			*in_at += (off_t)used;
 		else if (claimed > 0)
-			reads_unclaim(v, in, at + (size_t)claimed, at + used);
+			reads_unclaim(in, at + (size_t)claimed, at + used);
 		done += (ssize_t)used;
 		len -= used;
 		if (used < piece || once)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "lock.h"
 #include "memfd.h"
 #include "reads.h"
 #include "source.h"

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "ahead.h"
+#include "lock.h"
 #include "views.h"
 
 #define MAPPING_BAD 16

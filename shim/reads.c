@@ -38,32 +38,31 @@ ssize_t reads_at(struct view *v, int fd, void *buf, size_t len, uint64_t at)
 
 ssize_t reads_claim(struct view *v, int fd, size_t len, uint64_t *at)
 {
-	uint64_t size = file_size(v->file);
+	const uint64_t size = file_size(v->file);
+	long from = sys3(SYS_lseek, fd, 0, SEEK_CUR), to = from;
 	if (len > COUNT_MAX)
 		len = COUNT_MAX;
-	lock_saved saved = lock_acquire(&v->position);
-	long from = sys3(SYS_lseek, fd, 0, SEEK_CUR);
 	if (from >= 0) {
-		*at = (uint64_t)from;
-		if (*at >= size)
-			len = 0;
-		else if (len > size - *at)
-			len = (size_t)(size - *at);
-		if (len > 0)
-			sys3(SYS_lseek, fd, *at + len, SEEK_SET);
+		uint64_t rest = (uint64_t)from < size ? size - (uint64_t)from : 0;
+		len = len < rest ? len : (size_t)rest;
+		to = len ? sys3(SYS_lseek, fd, len, SEEK_CUR) : from; /* one step of the kernel's: what comes after it is for others */
 	}
-	lock_release(&v->position, saved);
-	return from < 0 ? real_answer(from) : (ssize_t)len;
+	if (to < 0)
+		return real_answer(to);
+	if ((uint64_t)to > size) { /* somebody was faster: some of it, or all, lies behind the end */
+		size_t over = (uint64_t)to - size < len ? (size_t)((uint64_t)to - size) : len;
+		sys3(SYS_lseek, fd, -(long)over, SEEK_CUR);
+		to -= (long)over;
+		len -= over;
+	}
+	*at = (uint64_t)to - len;
+	return (ssize_t)len;
 }
 
-void reads_unclaim(struct view *v, int fd, uint64_t end, uint64_t used_end)
+void reads_unclaim(int fd, uint64_t end, uint64_t used_end)
 {
-	if (end == used_end)
-		return;
-	lock_saved saved = lock_acquire(&v->position);
-	if (sys3(SYS_lseek, fd, 0, SEEK_CUR) == (long)end) /* else others have read on: what we claimed stays skipped */
+	if (end != used_end && sys3(SYS_lseek, fd, 0, SEEK_CUR) == (long)end) /* else others have read on: what we claimed stays skipped */
 		sys3(SYS_lseek, fd, used_end, SEEK_SET);
-	lock_release(&v->position, saved);
 }
 
 /* Into several pieces of memory; iov and count were checked. */
@@ -115,7 +114,7 @@ static ssize_t sequential(struct view *v, int fd, const struct iovec *iov, int c
 	if (len <= 0)
 		return len;
 	ssize_t n = scatter(v, fd, iov, count, at, (size_t)len);
-	reads_unclaim(v, fd, at + (size_t)len, at + (size_t)(n < 0 ? 0 : n));
+	reads_unclaim(fd, at + (size_t)len, at + (size_t)(n < 0 ? 0 : n));
 	return n;
 }
 

@@ -4,9 +4,9 @@
  * Semantics are the kernel's: full counts short of the end of the file, EFAULT for bad memory, EINVAL for bad arguments. On a damaged
  * chunk the read returns what lies before it, the next one EIO.
  *
- * The offset of an open file description stays the kernel's. read() claims its range under the view's position lock (two lseeks,
- * signals blocked) and decrypts after that: sequential reads through one description are disjoint and complete, by threads and by
- * dup'ed descriptors. Between processes that share a description claims are not atomic.
+ * The offset of an open file description stays the kernel's. read() claims its range by moving it (a relative lseek, which the kernel does in one
+ * step) and decrypts after that: sequential reads through one description are disjoint and complete, by threads, by dup'ed descriptors and by
+ * processes that share it.
  */
 #ifndef SHIM_READS_H
 #define SHIM_READS_H
@@ -28,9 +28,9 @@ ssize_t reads_at(struct view *v, int fd, void *buf, size_t len, uint64_t at);
 /* The same at the descriptor's offset, which moves. */
 ssize_t reads_next(struct view *v, int fd, void *buf, size_t len);
 
-/* A claim on the next len bytes of the descriptor's offset: returns how many there are, *at where; giving back what was not used. */
+/* A claim on the next len bytes of the descriptor's offset: returns how many there are, *at where; giving back what was not used, if it can be. */
 ssize_t reads_claim(struct view *v, int fd, size_t len, uint64_t *at);
-void reads_unclaim(struct view *v, int fd, uint64_t end, uint64_t used_end);
+void reads_unclaim(int fd, uint64_t end, uint64_t used_end);
 
 /* One line for a failure in a view; a damaged chunk is reported once. */
 void reads_report(struct view *v, uint64_t at, const struct err *err);

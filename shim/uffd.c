@@ -11,6 +11,7 @@
 
 #include "config.h"
 #include "guard.h"
+#include "lock.h"
 #include "sys.h"
 
 #ifndef UFFD_USER_MODE_ONLY

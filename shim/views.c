@@ -14,6 +14,7 @@
 #include "config.h"
 #include "content.h"
 #include "guard.h"
+#include "lock.h"
 #include "real.h"
 #include "sys.h"
 
@@ -282,7 +283,6 @@ static struct view *insert(struct file *f, const struct stat *id, const uint8_t 
 			v = &views[i];
 	if (v) {
 		v->file = f;
-		v->position = (struct lock)LOCK_INIT;
 		v->damaged = 0;
 		v->id = *id;
 		v->keep_s = keep_s;
@@ -556,11 +556,9 @@ void views_fork_child(void)
 {
 	views_start();
 	lock = (struct lock)LOCK_INIT;
-	for (int i = 0; i < views_high; i++) {
-		views[i].position = (struct lock)LOCK_INIT;
+	for (int i = 0; i < views_high; i++)
 		if (views[i].state == LIVE)
 			file_fork_child(views[i].file);
-	}
 }
 
 void views_stats(struct views_stats *s)

@@ -18,11 +18,9 @@
 #include <sys/stat.h>
 
 #include "file.h"
-#include "lock.h"
 
 struct view {
 	struct file *file;
-	struct lock position;     /* over claims of a descriptor's offset (reads.c) */
 	_Atomic uint64_t damaged; /* file offset of the last damaged chunk that was reported, plus one */
 	char name[160];           /* escaped, for messages */
 	/* private to views.c */

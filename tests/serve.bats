@@ -164,6 +164,14 @@ whole() {
 	done
 }
 
+# A parent that opens and workers that read on: each would be handed what another one had.
+@test "eight processes that share one description get every byte once" {
+	for _ in 1 2 3; do
+		run -0 shimmed python3 "$ROOT/tests/shared_offset.py" "$WORDS" processes
+		[ "${output% *}" = 3200000 ]
+	done
+}
+
 # Hugging Face's cache names a blob by its digest, behind a symlink; other people rename files.
 @test "the content decides, not the name" {
 	cp "$M" "$BATS_TEST_TMPDIR/0f3a9d"

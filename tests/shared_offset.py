@@ -1,4 +1,4 @@
-"""shared_offset.py FILE threads|dup: eight threads read one open file description to its end by read(2).
+"""shared_offset.py FILE threads|dup|processes: eight threads, or processes, read one open file description to its end by read(2).
 
 FILE: a model whose one tensor is U64 and counts 0, 1, 2 … Each piece that a read returns is found by its content; together the pieces
 must hold every number once. Prints the number of bytes and of reads.
@@ -6,6 +6,7 @@ must hold every number once. Prints the number of bytes and of reads.
 import array
 import fcntl
 import os
+import pickle
 import sys
 import threading
 
@@ -26,8 +27,30 @@ def work(k):
         pieces[k].append(b)
 
 
-threads = [threading.Thread(target=work, args=(k,)) for k in range(len(fds))]
-[t.start() for t in threads], [t.join() for t in threads]
+def child(k, go, out):
+    os.read(go, 1)
+    while b := os.read(fd, 8 * (3 + k)): # small ones, to meet the others often
+        pieces[k].append(b)
+    with os.fdopen(out, "wb") as f:
+        pickle.dump(pieces[k], f)
+    os._exit(0)
+
+
+if how == "processes":
+    go, gone = os.pipe()
+    pipes = []
+    for k in range(len(fds)):
+        r, w = os.pipe()
+        if os.fork() == 0:
+            child(k, go, w)
+        os.close(w)
+        pipes.append(r)
+    os.write(gone, bytes(len(fds)))
+    for k, r in enumerate(pipes):
+        pieces[k] = pickle.load(os.fdopen(r, "rb"))
+else:
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(len(fds))]
+    [t.start() for t in threads], [t.join() for t in threads]
 count = (os.fstat(fd).st_size - data) // 8
 seen = bytearray(count)
 for b in (b for p in pieces for b in p):
