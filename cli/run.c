@@ -20,6 +20,8 @@ static const char HELP[] =
 	"\n"
 	"  -k, --keys FILE      key set: for a private agent that lives as long as the program\n"
 	"      --agent SOCKET   the agent at that socket (default: the one that is running)\n"
+	"      --io-uring       leave io_uring to the program; what it reads through it is ciphertext (default: ENOSYS, and, unless ct has\n"
+	"                       CAP_SYS_ADMIN, set-user-ID programs that it starts gain no rights)\n"
 	"  -q, --quiet          say nothing but errors\n"
 	"      --help, --version\n"
 	"\n"
@@ -27,6 +29,7 @@ static const char HELP[] =
 
 struct options {
 	const char *keys, *agent;
+	bool rings;
 };
 
 /* Everything that belongs to one run. */
@@ -43,10 +46,12 @@ struct run {
 
 static int parse_options(int argc, char **argv, struct options *o)
 {
+	enum { AGENT = CLI_OWN, RINGS };
 	static const struct option LONG[] = {
 		CLI_OPTIONS,
 		{ "keys", required_argument, NULL, 'k' },
-		{ "agent", required_argument, NULL, CLI_OWN },
+		{ "agent", required_argument, NULL, AGENT },
+		{ "io-uring", no_argument, NULL, RINGS },
 		{ NULL, 0, NULL, 0 },
 	};
 	int opt, status;
@@ -56,8 +61,12 @@ static int parse_options(int argc, char **argv, struct options *o)
 			o->keys = optarg;
 			continue;
 		}
-		if (opt == CLI_OWN) {
+		if (opt == AGENT) {
 			o->agent = optarg;
+			continue;
+		}
+		if (opt == RINGS) {
+			o->rings = true;
 			continue;
 		}
 		status = cli_option(opt, argv);
@@ -105,11 +114,16 @@ static void prepare(void *arg)
 	const struct run *r = arg;
 	const char *old = getenv("LD_PRELOAD");
 	char *preload = NULL;
+	struct err err = { 0 };
 
 	if (asprintf(&preload, "%s%s%s", r->shim, old && *old ? ":" : "", old ? old : "") < 0 || setenv("LD_PRELOAD", preload, 1) < 0 ||
 	    setenv("CTSHIM_HELLO", r->gate.name, 1) < 0 || (r->socket && setenv("CT_AGENT_SOCK", r->socket, 1) < 0))
 		_exit(CLI_RUN);
 	unsetenv("CTSHIM_DISABLE");
+	if (!r->o.rings && run_refuse_rings(&err) < 0) {
+		cli_failed(r->program, &err);
+		_exit(CLI_RUN);
+	}
 	sigaction(SIGCHLD, &r->sigchld, NULL);
 	sigprocmask(SIG_SETMASK, &r->saved, NULL);
 }

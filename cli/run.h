@@ -67,6 +67,14 @@ struct gate_child {
 int gate_start(struct gate *g, const struct gate_child *c, const sigset_t *forward, pid_t *pid, bool *ended, int *status,
                struct err *err);
 
+/* ---- run_rings: no io_uring ---- */
+
+/*
+ * From here on this process and its children are answered ENOSYS where they ask for an io_uring. Without CAP_SYS_ADMIN that takes no_new_privs: what
+ * they start gains no rights by set-user-ID. -1: they could still have one.
+ */
+int run_refuse_rings(struct err *err);
+
 /* ---- run_agent: an agent for one program ---- */
 
 struct private_agent {

@@ -244,6 +244,42 @@ refused() {
 	nothing_left
 }
 
+# What the kernel reads through a ring is ciphertext, and a loader that makes its system calls inline (runai's, by default) takes it for weights.
+@test "io_uring is kept from the program and from what it starts, also inline; --io-uring leaves it" {
+	need setpriv
+	cat >ring.c <<-'EOF'
+		#include <errno.h>
+		#include <stdio.h>
+		int main(void)
+		{
+			static char params[4096];
+		#if defined(__x86_64__)
+			long r;
+			__asm__ volatile("syscall" : "=a"(r) : "a"(425L), "D"(4L), "S"(params) : "rcx", "r11", "memory");
+		#else
+			register long nr __asm__("x8") = 425, r __asm__("x0") = 4;
+			register char *p __asm__("x1") = params;
+			__asm__ volatile("svc 0" : "+r"(r) : "r"(nr), "r"(p) : "memory");
+		#endif
+			puts(r >= 0 ? "a ring" : r == -ENOSYS ? "none" : "an error");
+			return 0;
+		}
+	EOF
+	gcc -o ring ring.c
+	[ "$(./ring)" = "a ring" ] || skip_or_fail "there is no io_uring on this machine"
+	run -0 ours ./ring
+	[ "$output" = none ]
+	run -0 ours sh -c './ring; grep NoNewPrivs /proc/self/status'
+	[ "$output" = $'none\nNoNewPrivs:\t0' ] # root needs it not
+	WITH+=(setpriv --bounding-set=-sys_admin)
+	run -0 ours sh -c './ring; grep NoNewPrivs /proc/self/status'
+	[ "$output" = $'none\nNoNewPrivs:\t1' ]
+	run -0 ours python3 -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$T/m.safetensors"
+	[ "$output" = "$(sha256sum <"$T/view" | cut -d' ' -f1)" ]
+	run -0 ctrun --keys "$T/keys.jwk" --io-uring ./ring
+	[ "$output" = "a ring" ]
+}
+
 # Ctrl-C would kill the agent under the program, reach it twice, or leave an agent with keys behind.
 @test "signals: handed on once, Ctrl-C comes from the terminal, and everything is gone at the end" {
 	cat >signals.py <<-'EOF'
