@@ -387,37 +387,35 @@ static void half_bad(const struct door *d, int fd, off_t at)
 	printf("%s%s half-bad-memory %s\n", d->name, d->how, well ? "an error, or a part" : "WRONG");
 }
 
-static void vectors(const struct door *d, int fd)
+static long call_vector(const struct door *d, int fd, const struct iovec *iov, int count)
 {
 	const void *door = doors_find(d->name);
-	struct iovec v[3];
-	bool at = d->call == do_preadv || d->call == do_preadv2;
-	if (strcmp(d->name, "syscall") == 0)
-		return;
-	split(v, doors_buf, 100);
+	lseek(fd, 3, SEEK_SET);
+	errno = 0;
+	if (d->call == do_readv)
+		return AS(ssize_t (*)(int, const struct iovec *, int))(fd, iov, count);
+	if (d->call == do_preadv)
+		return AS(ssize_t (*)(int, const struct iovec *, int, off_t))(fd, iov, count, 5);
+	return AS(ssize_t (*)(int, const struct iovec *, int, off_t, int))(fd, iov, count, d->call == do_preadv2 ? 5 : -1, 0);
+}
+
+static void vectors(const struct door *d, int fd)
+{
 	static const struct {
 		const char *what;
 		bool bad;
 		int count;
 	} cases[] = { { "bad-array", true, 3 }, { "count=-1", false, -1 }, { "count=0", false, 0 }, { "count=2000", false, 2000 }, { "bad-array,count=0", true, 0 } };
+	struct iovec v[3];
+	if (strcmp(d->name, "syscall") == 0)
+		return;
+	split(v, doors_buf, 100);
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		const struct iovec *array = cases[i].bad ? (const struct iovec *)(doors_buf + doors_room) : v;
-		lseek(fd, 3, SEEK_SET);
-		errno = 0;
-		long n = d->call == do_preadv2 || d->call == do_preadv2_here
-		                 ? AS(ssize_t (*)(int, const struct iovec *, int, off_t, int))(fd, array, cases[i].count, at ? 5 : -1, 0)
-		         : at ? AS(ssize_t (*)(int, const struct iovec *, int, off_t))(fd, array, cases[i].count, 5)
-		              : AS(ssize_t (*)(int, const struct iovec *, int))(fd, array, cases[i].count);
+		long n = call_vector(d, fd, cases[i].bad ? (const struct iovec *)(doors_buf + doors_room) : v, cases[i].count);
 		show(d, cases[i].what, n, doors_buf, fd);
 	}
-	v[2].iov_len = SSIZE_MAX;
-	v[0].iov_len = SSIZE_MAX;
-	errno = 0;
-	long n = d->call == do_preadv2 || d->call == do_preadv2_here
-	                 ? AS(ssize_t (*)(int, const struct iovec *, int, off_t, int))(fd, v, 3, at ? 5 : -1, 0)
-	         : at ? AS(ssize_t (*)(int, const struct iovec *, int, off_t))(fd, v, 3, 5)
-	              : AS(ssize_t (*)(int, const struct iovec *, int))(fd, v, 3);
-	show(d, "lengths-overflow", n, doors_buf, fd);
+	v[0].iov_len = v[2].iov_len = SSIZE_MAX;
+	show(d, "lengths-overflow", call_vector(d, fd, v, 3), doors_buf, fd);
 }
 
 /* ---- damage ---- */
