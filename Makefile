@@ -63,11 +63,12 @@ $(BUILD)/libct.a: $(LIB_OBJS)
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
-# libcrypto is linked statically and hidden: a dynamic one would put its 3,238 names in front of the host's own copy.
+# libcrypto is linked statically and hidden: a dynamic one would put its 3,238 names in front of the host's own copy. initfirst: libraries that
+# read files while they are being loaded come after us (shim/main.c).
 $(BUILD)/libctshim.so: $(SHIM_OBJS) $(BUILD)/libct.a shim/exports.map
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LINK) -shared -Wl,-soname,libctshim.so -Wl,--version-script,shim/exports.map -Wl,--exclude-libs,ALL \
-		-Wl,-Bsymbolic -o $@ $(SHIM_OBJS) $(BUILD)/libct.a -l:libcrypto.a -ldl
+		-Wl,-Bsymbolic -Wl,-z,initfirst -o $@ $(SHIM_OBJS) $(BUILD)/libct.a -l:libcrypto.a -ldl
 
 $(BUILD)/ct: $(CLI_OBJS) $(BUILD)/libct.a
 	$(call say,LD,$@)

@@ -1,11 +1,14 @@
 /*
  * main: the shim's constructor and destructor.
  *
- * Nothing here starts a thread or keeps a descriptor. After the destructor the hooks go on working: other destructors read too.
+ * The constructor is the first of all (-z initfirst, Makefile), libc's own and .preinit_array included: what a library reads while it is being
+ * loaded must not be ciphertext. Nothing here starts a thread or keeps a descriptor. After the destructor the hooks go on working: other
+ * destructors read too.
  */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "config.h"
 #include "forks.h"
@@ -21,9 +24,13 @@ static void fork_child(void)
 	forks_child(true);
 }
 
-__attribute__((constructor)) static void start(void)
+__attribute__((constructor)) static void start(int argc, char **argv, char **env)
 {
 	int saved = errno;
+	(void)argc;
+	(void)argv;
+	if (!environ) /* libc's constructor has yet to set it */
+		environ = env;
 	config_read();
 	real_resolve();
 	if (!config.off) {
