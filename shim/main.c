@@ -24,6 +24,17 @@ static void fork_child(void)
 	forks_child(true);
 }
 
+/*
+ * In a child our handler starts threads, which takes memory: it must come after that of the host's malloc, which opens its locks again. So
+ * malloc's is registered first: by its first use, if not by a constructor that was earlier.
+ */
+static void at_fork(void)
+{
+	void *volatile p = malloc(1);
+	free(p);
+	pthread_atfork(forks_before, forks_after, fork_child);
+}
+
 __attribute__((constructor)) static void start(int argc, char **argv, char **env)
 {
 	int saved = errno;
@@ -37,13 +48,13 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 		views_start();
 		heap_install();
 		streams_start();
-		pthread_atfork(forks_before, forks_after, fork_child);
 		stats_start();
-		if (at_quick_exit(stats_write) != 0)
-			config_log(LOG_WARN, "CTSHIM_STATS: no line at quick_exit()");
 	}
 	__atomic_store_n(&real_ready, true, __ATOMIC_RELEASE);
 	if (!config.off) {
+		at_fork();
+		if (at_quick_exit(stats_write) != 0)
+			config_log(LOG_WARN, "CTSHIM_STATS: no line at quick_exit()");
 		report_hello();
 		report_doctor();
 	}
