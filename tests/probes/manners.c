@@ -99,8 +99,9 @@ static void load_all(const char *folder)
 		snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
 		if (entry->d_name[0] == '.')
 			continue;
-		if (!dlopen(path, RTLD_NOW))
-			probe_die(dlerror());
+		void *library = dlopen(path, RTLD_NOW);
+		if (!library)
+			probe_die(path);
 		count++;
 	}
 	line("libraries", "%d", count);
@@ -118,17 +119,15 @@ static void forks(void)
 		pthread_create(&threads[i], NULL, reader, (void *)(i + 1));
 	for (unsigned int i = 0; i < 60; i++) {
 		if (i % 20 == 0) { /* untouched again */
-			unsigned char *fresh = map_whole(PROT_READ | PROT_WRITE, MAP_PRIVATE), *old = map;
-			map = fresh;
+			map = map_whole(PROT_READ | PROT_WRITE, MAP_PRIVATE); /* a reader may still be in the old one */
 			usleep(10000);
-			(void)old; /* a reader may still be in it */
 		}
 		pid_t child = fork();
 		if (child == 0) {
 			unsigned int seed = 1000 + i, ok = 1;
 			for (int k = 0; k < 20; k++)
 				ok &= (unsigned int)one_right(&seed);
-			_exit(!ok);
+			_exit(ok ? 0 : 1);
 		}
 		int status = -1;
 		waitpid(child, &status, 0);
@@ -170,7 +169,7 @@ static void close_all(void)
 	int status = -1;
 	pid_t child = fork();
 	if (child == 0)
-		_exit(memcmp(map, probe_want, probe_len) != 0);
+		_exit(memcmp(map, probe_want, probe_len) ? 1 : 0);
 	waitpid(child, &status, 0);
 	line("child", "%s", status ? "wrong" : "right");
 }
@@ -260,7 +259,7 @@ static void cancel(void)
 	int status = -1;
 	pid_t child = fork();
 	if (child == 0)
-		_exit(!pread_right(0, probe_len));
+		_exit(pread_right(0, probe_len) ? 0 : 1);
 	waitpid(child, &status, 0);
 	stop = 1;
 	pthread_join(bystander, NULL);
@@ -291,7 +290,8 @@ static void errno_kept(void)
 	FILE *f;
 	if (out < 0 || null < 0 || pipe(p) < 0)
 		probe_die("scratch");
-	KEPT("open", open(probe_path, O_RDONLY) < 0);
+	KEPT("open", (copy = open(probe_path, O_RDONLY)) < 0);
+	KEPT("close", close(copy));
 	KEPT("read", read(probe_fd, buf, 200000));
 	KEPT("pread", pread(probe_fd, buf, 200000, 700000));
 	KEPT("pread at the end", pread(probe_fd, buf, 10, (off_t)probe_len));
