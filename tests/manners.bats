@@ -260,6 +260,12 @@ cancelled() {
 	each_way way_probed errno
 }
 
+# "Plain" noted of the child's descriptor is ciphertext for the parent that has a view under the same number.
+@test "children by vfork() and clone() on the same memory read another file under a view's number" {
+	each_way way_probed share
+	each_way way_probed share clone
+}
+
 # A lock of ours held, or half a stream read, when the program's handler asks for the same.
 @test "a handler that reads and touches in the middle of streams, faults and mmap()" {
 	each_way way_probed handler

@@ -9,6 +9,7 @@
  *   exit            main ends by pthread_exit() while other threads read
  *   cancel          threads cancelled while they read
  *   errno           errno after calls that succeed
+ *   share [clone]   a child on the same memory, by vfork() or clone(), puts another file in the place of FILE's descriptor, and reads it
  *   handler         a handler that reads and touches the file, in the middle of everything
  */
 #include <dirent.h>
@@ -319,6 +320,42 @@ static void errno_kept(void)
 	KEPT("fclose", fclose(f));
 }
 
+/* ---- share ---- */
+
+static int put_other(void *arg)
+{
+	char c;
+	int other = open("/proc/self/exe", O_RDONLY);
+	(void)arg;
+	if (dup2(other, probe_fd) != probe_fd || pread(probe_fd, &c, 1, 1) != 1 || c != 'E')
+		_exit(1);
+	close(probe_fd);
+	if (dup2(other, probe_fd) != probe_fd || pread(probe_fd, &c, 1, 1) != 1)
+		_exit(1);
+	_exit(0);
+}
+
+static void shared_once(const char *name, pid_t pid)
+{
+	int status = -1;
+	waitpid(pid, &status, 0);
+	line(name, "%d %s", status, pread_right(100, 100000) ? "right" : "wrong");
+}
+
+static void share(void)
+{
+	static char stack[1 << 18] __attribute__((aligned(16)));
+	wrong += !pread_right(0, 1000);
+	if (how && strcmp(how, "clone") == 0) {
+		shared_once("clone", clone(put_other, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL));
+		return;
+	}
+	pid_t pid = vfork();
+	if (pid == 0)
+		put_other(NULL);
+	shared_once("vfork", pid);
+}
+
 /* ---- handler ---- */
 
 static volatile sig_atomic_t handled;
@@ -378,6 +415,7 @@ int main(int argc, char **argv)
 		void (*run)(void);
 	} modes[] = {
 		{ "read", read_each }, { "forks", forks }, { "close", close_all }, { "exit", exit_early }, { "cancel", cancel }, { "errno", errno_kept }, { "handler", handler },
+		{ "share", share },
 	};
 	if (argc < 4)
 		return 2;
