@@ -301,13 +301,24 @@ killed() {
 			LD_PRELOAD="$WAY_SHIM" "$WAYS/bin/filtered" "${@:2:2}" "$M" "$VIEW" "${@:4}"
 		echo "$status: $output"
 	}
-	quiet "$1" opened kill all
-	[[ $status == 0 && $output == $'read right\npread right\nmmap right' ]] || return
-	quiet "$1" opened kill rt_sigprocmask madvise clock_gettime # the first mmap() takes more
-	[[ $status == 159 && $output == $'read right\npread right' ]] || return
-	[[ $(way_method "$1") == userfaultfd* ]] || return 0
-	quiet "$1" mapped kill rt_sigprocmask madvise clock_gettime futex mprotect ioctl
-	[[ $status == 0 && $output == $'mapped right\nread right\npread right\nmmap right' ]] || return
+	local first="userfaultfd eventfd2 fcntl clone3 clone rseq set_robust_list prctl ppoll faccessat"
+	local reads="rt_sigprocmask madvise clock_gettime" lazy eager
+	eager="$reads futex memfd_create ftruncate pwrite64 prlimit64 sched_getaffinity openat"
+	case $(way_method "$1") in
+	userfaultfd*) lazy="$reads futex mprotect ioctl mincore" ;;
+	sigsegv) lazy="$reads futex rt_sigaction memfd_create pwrite64 getpid openat faccessat mprotect mremap" ;;
+	*) first='' lazy=$eager ;;
+	esac
+	# shellcheck disable=SC2086
+	{
+		quiet "$1" opened kill $reads
+		[[ $status == 159 && $output == $'read right\npread right' ]] || return
+		quiet "$1" mapped kill $lazy
+		[[ $status == 0 && $output == $'mapped right\nread right\npread right\nmmap right' ]] || return
+		[[ -z $first ]] || lazy="$lazy $eager mprotect ioctl rt_sigaction mincore getpid $first"
+		quiet "$1" opened kill $lazy
+		[[ $status == 0 && $output == $'read right\npread right\nmmap right' ]] || return
+	}
 }
 
 # A sandbox that kills: a call that is not documented ends programs whose authors have allowed what is.

@@ -3,7 +3,7 @@
  *
  *   WHEN     opened: after it has opened FILE; read: and read a byte of it; mapped: and mapped it, and touched a page
  *   ACTION   errno: EPERM for other calls; kill: the process ends by SIGSYS
- *   CALL     allowed besides those that a plain file needs (below); all: every one that is known here
+ *   CALL     allowed besides those that a plain file needs (below)
  *
  * Prints "NAME right", "NAME wrong", "NAME: ERRNO" or "NAME SIGBUS at N", by write(2) alone.
  */
@@ -35,7 +35,7 @@ static const struct call plain[] = {
 static const struct call more[] = {
 	CALL(rt_sigprocmask), CALL(madvise), CALL(futex), CALL(mprotect), CALL(rt_sigaction), CALL(memfd_create), CALL(ftruncate), CALL(prlimit64),
 	CALL(fcntl), CALL(sched_getaffinity), CALL(getpid), CALL(clock_gettime), CALL(mincore), CALL(userfaultfd), CALL(ioctl), CALL(eventfd2),
-	CALL(clone3), CALL(clone), CALL(openat), CALL(fallocate), CALL(mremap), CALL(brk),
+	CALL(clone3), CALL(clone), CALL(openat), CALL(mremap),
 	CALL(rseq), CALL(set_robust_list), CALL(prctl), CALL(pwrite64), CALL(ppoll), CALL(faccessat),
 };
 enum { PLAIN = sizeof plain / sizeof *plain, MORE = sizeof more / sizeof *more, MOST = PLAIN + MORE };
@@ -112,8 +112,10 @@ int main(int argc, char **argv)
 		calls[count] = &plain[count];
 	for (size_t k = 0; k < MORE; k++)
 		for (int i = 5; i < argc; i++)
-			if (strcmp(argv[i], more[k].name) == 0 || strcmp(argv[i], "all") == 0)
+			if (strcmp(argv[i], more[k].name) == 0) {
 				calls[count++] = &more[k];
+				break;
+			}
 	if (strcmp(argv[1], "opened") != 0 && pread(probe_fd, buf, 1, 5000) != 1)
 		probe_die("pread");
 	if (strcmp(argv[1], "mapped") == 0) {
