@@ -160,17 +160,18 @@ print(time.strftime("%Y-%m-%d", time.gmtime(time.time())), "right")' "$M" "$VIEW
 
 # A breakpoint is in our code too, and a stopped thread of ours must not take the program with it.
 # bats test_tags=plain-build
-@test "gdb: break, read variables and memory of a mapping, go on: same output" {
+@test "gdb: break, read variables, go on: same output" {
 	need gdb
 	"$PROBES/manners" exit "$VIEW" "$VIEW" >"$BATS_TEST_TMPDIR/want"
 	run -0 --separate-stderr timeout -k 5 120 gdb -batch -nx -ex "set debuginfod enabled off" \
 		-ex "set exec-wrapper env LD_PRELOAD=$SHIM" -ex "handle SIGSEGV nostop noprint pass" -ex "set breakpoint pending on" \
-		-ex "break pthread_exit" -ex run -ex "up" -ex "print probe_len" -ex "print map[500000] == probe_want[500000]" \
-		-ex "call (int)(map[500000] == probe_want[500000])" -ex delete -ex continue --args "$PROBES/manners" exit "$M" "$VIEW"
+		-ex "break pthread_exit" -ex "set args exit $M $VIEW >$BATS_TEST_TMPDIR/got" -ex run -ex up -ex "print probe_len" \
+		-ex "print/u probe_want[500000]" -ex delete -ex continue "$PROBES/manners"
 	echo "$output / $stderr"
 	[[ $output == *"= $(stat -c %s "$VIEW")"* ]]
+	[[ $output == *"= $(od -An -tu1 -j500000 -N1 "$VIEW" | tr -d ' ')"* ]]
 	[[ $output == *"exited normally"* ]]
-	diff "$BATS_TEST_TMPDIR/want" <(grep -E "^($(cut -d' ' -f1 "$BATS_TEST_TMPDIR/want" | sort -u | paste -sd'|'))" <<<"$output")
+	diff "$BATS_TEST_TMPDIR/want" "$BATS_TEST_TMPDIR/got"
 }
 
 # Every call is stopped twice, and other threads' wake-ups come late.
