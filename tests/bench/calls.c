@@ -23,7 +23,7 @@
 extern char **environ;
 
 static char other[4096], bare[4096], model[4096];
-static int known, null, scratch, pipes[2], sockets[2];
+static int known, null, scratch, pipes[2], sockets[2], no_file = -1;
 static FILE *stream;
 static char buf[PIECE];
 
@@ -77,7 +77,7 @@ static void fcntl_known(void) { need(fcntl(known, F_GETFL) >= 0, "fcntl"); }
 
 static void map_anonymous(void)
 {
-	void *p = mmap(NULL, PIECE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *p = mmap(NULL, PIECE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, no_file, 0);
 	need(p != MAP_FAILED && munmap(p, PIECE) == 0, "mmap");
 }
 
