@@ -37,7 +37,7 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/*
 PROBES := $(patsubst tests/probes/%.c,$(BUILD)/probes/%,$(sort $(wildcard tests/probes/*.c)))
 BENCH := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard tests/bench/*.c)))
 
-.PHONY: all help install uninstall test test-clients unit check bench bench-tools soak clean tools
+.PHONY: all help install uninstall test test-clients unit check bench bench-untouched bench-tools soak clean tools
 all: $(BUILD)/libctshim.so $(BUILD)/ct $(BUILD)/ct-agent
 
 help:
@@ -49,7 +49,8 @@ help:
 	@echo 'make unit          only the unit tests in C'
 	@echo 'make check         shellcheck, cppcheck, the syntax of Python files'
 	@echo 'make tools         what the tests run: unit tests, probes, stand-ins (then: bats tests/NAME.bats)'
-	@echo 'make bench         what mapping costs against its targets, on a 1 GiB model (tests/bench/maps --help)'
+	@echo 'make bench         what the shim costs against its targets: mappings of a 1 GiB model (tests/bench/maps --help), and the next'
+	@echo 'make bench-untouched  what it costs programs that never open a model (tests/bench/untouched --help)'
 	@echo 'make soak          the storm of tests/lazy_storm.bats, 60 s per method'
 	@echo 'make clean         removes build directories'
 	@echo 'knobs: V=1  SANITIZE=address,undefined  PREFIX=  DESTDIR=  CFLAGS='
@@ -63,11 +64,12 @@ $(BUILD)/libct.a: $(LIB_OBJS)
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
-# libcrypto is linked statically and hidden: a dynamic one would put its 3,238 names in front of the host's own copy.
+# libcrypto is linked statically and hidden: a dynamic one would put its 3,238 names in front of the host's own copy. initfirst: libraries that
+# read files while they are being loaded come after us (shim/main.c).
 $(BUILD)/libctshim.so: $(SHIM_OBJS) $(BUILD)/libct.a shim/exports.map
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LINK) -shared -Wl,-soname,libctshim.so -Wl,--version-script,shim/exports.map -Wl,--exclude-libs,ALL \
-		-Wl,-Bsymbolic -o $@ $(SHIM_OBJS) $(BUILD)/libct.a -l:libcrypto.a -ldl
+		-Wl,-Bsymbolic -Wl,-z,initfirst -o $@ $(SHIM_OBJS) $(BUILD)/libct.a -l:libcrypto.a -ldl
 
 $(BUILD)/ct: $(CLI_OBJS) $(BUILD)/libct.a
 	$(call say,LD,$@)
@@ -132,8 +134,11 @@ test-clients:
 check:
 	scripts/check
 
-bench: bench-tools
+bench: bench-untouched
 	tests/bench/maps
+
+bench-untouched: bench-tools
+	tests/bench/untouched
 
 soak: all tools
 	STORM_SECONDS=60 bats tests/lazy_storm.bats

@@ -119,6 +119,8 @@ static void choose(void)
 	}
 	if (config.mmap == MMAP_EAGER) {
 		add_why("lazy methods", "CTSHIM_MMAP=eager");
+	} else if (config.valgrind) {
+		add_why("lazy methods", "valgrind, which runs one thread at a time: while one waits for a page, none could fill it");
 	} else if (!alive || fragments_start() < 0 || window_start() < 0) {
 		add_why("lazy methods", "no memory");
 	} else {

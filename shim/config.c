@@ -80,7 +80,7 @@ void config_read(void)
 		config.threads = 0;
 	copy(config.log_file, sizeof config.log_file, "CTSHIM_LOG_FILE");
 	copy(config.stats, sizeof config.stats, "CTSHIM_STATS");
-	if (fstat(2, &st) == 0) {
+	if (sys2(SYS_fstat, 2, &st) == 0) { /* fstat() may be another interposer's, which is not ready */
 		stderr_dev = st.st_dev;
 		stderr_ino = st.st_ino;
 		stderr_known = true;
@@ -90,6 +90,8 @@ void config_read(void)
 	if (mode && config.mmap == MMAP_AUTO && strcmp(mode, "auto") != 0)
 		not_understood("CTSHIM_MMAP", "auto, lazy or eager");
 	config.memory_max = bytes("CTSHIM_MEMORY_MAX");
+	const char *preload = secure_getenv("LD_PRELOAD"); /* valgrind's tools put a library of their own in front */
+	config.valgrind = preload && strstr(preload, "/vgpreload_");
 }
 
 static int at_most(int n)
@@ -111,7 +113,7 @@ int config_threads(void)
 static bool stderr_is_ours(void)
 {
 	struct stat st;
-	return stderr_known && fstat(2, &st) == 0 && st.st_dev == stderr_dev && st.st_ino == stderr_ino;
+	return stderr_known && sys2(SYS_fstat, 2, &st) == 0 && st.st_dev == stderr_dev && st.st_ino == stderr_ino;
 }
 
 /* A line to descriptor 2 must neither block the host nor end it by SIGPIPE. */

@@ -17,6 +17,7 @@ enum mmap_mode { MMAP_AUTO, MMAP_LAZY, MMAP_EAGER };
 
 struct config {
 	bool off;     /* CTSHIM_DISABLE=1, or one of our own programs */
+	bool valgrind; /* the program runs under it */
 	bool require; /* CTSHIM_REQUIRE=1: plain .safetensors are refused */
 	enum log_level level;
 	int threads;        /* CTSHIM_THREADS: at most so many decrypt at once; 0: as many as there are cores */
