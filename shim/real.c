@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <gnu/libc-version.h>
 #include <spawn.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -12,6 +13,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "objects.h"
 #include "sys.h"
 
 struct real real;
@@ -43,14 +45,49 @@ __attribute__((no_sanitize_address, no_sanitize_undefined)) real_dlsym_fn real_d
 	return f;
 }
 
+/* ---- other interposers behind us ---- */
+
+#define INTERPOSERS_MAX 8
+
+static struct {
+	uintptr_t start, end;
+} interposers[INTERPOSERS_MAX];
+static size_t interposers_count;
+
+/* The object that has the function, if it is not libc. */
+static void note(const void *function, const struct object *libc)
+{
+	struct object o;
+	uintptr_t at = (uintptr_t)function;
+	if (!function || at - libc->start < libc->end - libc->start || real_interposer(function))
+		return;
+	if (interposers_count < INTERPOSERS_MAX && objects_find(function, &o)) {
+		interposers[interposers_count].start = o.start;
+		interposers[interposers_count++].end = o.end;
+	}
+}
+
+bool real_interposer(const void *code)
+{
+	for (size_t i = 0; i < interposers_count; i++)
+		if ((uintptr_t)code - interposers[i].start < interposers[i].end - interposers[i].start)
+			return true;
+	return false;
+}
+
+/* ---- all of them ---- */
+
 void real_resolve(void)
 {
 	real_dlsym_fn find = real_dlsym();
+	struct object libc = { 0 };
+	objects_find((const void *)(uintptr_t)gnu_get_libc_version, &libc);
 	/* POSIX lets dlsym's answer become a function only through memory. */
 #define REAL_RESOLVE(ret, name, params) \
 	do { \
 		void *p = find(RTLD_NEXT, #name); \
 		memcpy(&real.name, &p, sizeof p); \
+		note(p, &libc); \
 	} while (0);
 	REAL_STREAMS(REAL_RESOLVE)
 	REAL_HOOKED(REAL_RESOLVE)

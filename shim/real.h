@@ -118,6 +118,12 @@ extern long (*real_syscall)(long, ...); /* real.syscall once more, for assembly 
 void real_resolve(void);
 
 /*
+ * The code is in an object behind us that one of these functions was found in, and not libc's. Where such a function is made of syscall() (tcmalloc's
+ * mmap), that is our forward on its way to the kernel: to look at it again would never end. Signal safe.
+ */
+bool real_interposer(const void *code);
+
+/*
  * dlsym() itself, which has a hook as well (hooks_dlsym.c): the next one in line. Works at any time, before the constructor too, without
  * malloc. What RTLD_NEXT and RTLD_DEFAULT mean to it depends on where it is called from: do not let a compiler make a jump of the call.
  */

@@ -96,17 +96,8 @@ print(open("/proc/self/maps").read().count(sys.argv[3]) > 0, "right")' "$M" "$VI
 # A malloc that opens files inside malloc, maps memory by syscall(), or holds locks over fork() meets our hooks there: it recurses or hangs. Not
 # with a sanitizer, which is such a malloc itself.
 # bats test_tags=plain-build
-@test "jemalloc and mimalloc, in front of the shim and behind it" {
-	allocator libjemalloc.so.2 libmimalloc.so.2
-}
-
-# As above.
-# bats test_tags=plain-build
-@test "tcmalloc in front of the shim" {
-	local name
-	for name in libtcmalloc_minimal.so.4 libtcmalloc.so.4; do
-		probed "$(library "$name") $SHIM" forks
-	done
+@test "jemalloc, mimalloc and tcmalloc, in front of the shim and behind it" {
+	allocator libjemalloc.so.2 libmimalloc.so.2 libtcmalloc_minimal.so.4 libtcmalloc.so.4
 }
 
 # In the child our handler starts threads: they need memory once more libraries with thread-local storage are loaded than before, and wait for
