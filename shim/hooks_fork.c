@@ -1,11 +1,12 @@
 /*
- * New processes and the end of main(). fork() itself comes by pthread_atfork(); vfork() and posix_spawn() share our memory and threads and need
- * nothing.
+ * New processes and the end of main(). fork() itself comes by pthread_atfork(). A vfork() child shares our memory and threads: only that there may be
+ * one is noted. posix_spawn() needs nothing.
  */
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -52,6 +53,8 @@ HOOK int clone(int (*run)(void *), void *stack, int flags, void *arg, ...)
 	va_end(ap);
 	if (!real_ready)
 		real_resolve();
+	if (flags & CLONE_VM)
+		forks_shared = true;
 	if (config.off || (flags & CLONE_VM) || !run || !stack)
 		return real.clone(run, stack, flags, arg, parent_tid, tls, child_tid);
 	struct start s = { run, arg };
@@ -62,6 +65,57 @@ HOOK int clone(int (*run)(void *), void *stack, int flags, void *arg, ...)
 }
 
 HOOK_ALIAS(int, __clone, clone, (int (*)(void *), void *, int, void *, ...))
+
+/* Returns twice, on one stack: it must reach the real one with that as it was. */
+#if defined(__x86_64__)
+__asm__(".text\n"
+        ".globl vfork\n"
+        ".type vfork, @function\n"
+        "vfork:\n"
+        "	.cfi_startproc\n"
+        "	subq	$8, %rsp\n"
+        "	.cfi_adjust_cfa_offset 8\n"
+        "	call	hooks_vfork_target\n"
+        "	addq	$8, %rsp\n"
+        "	.cfi_adjust_cfa_offset -8\n"
+        "	jmp	*%rax\n"
+        "	.cfi_endproc\n"
+        ".size vfork, .-vfork\n"
+        ".globl __vfork\n"
+        ".set __vfork, vfork\n");
+#elif defined(__aarch64__)
+__asm__(".text\n"
+        ".globl vfork\n"
+        ".type vfork, %function\n"
+        "vfork:\n"
+        "	.cfi_startproc\n"
+        "	stp	x29, x30, [sp, #-16]!\n"
+        "	.cfi_def_cfa_offset 16\n"
+        "	.cfi_offset 29, -16\n"
+        "	.cfi_offset 30, -8\n"
+        "	bl	hooks_vfork_target\n"
+        "	mov	x16, x0\n"
+        "	ldp	x29, x30, [sp], #16\n"
+        "	.cfi_restore 30\n"
+        "	.cfi_restore 29\n"
+        "	.cfi_def_cfa_offset 0\n"
+        "	br	x16\n"
+        "	.cfi_endproc\n"
+        ".size vfork, .-vfork\n"
+        ".globl __vfork\n"
+        ".set __vfork, vfork\n");
+#endif
+
+/* Used by the assembly above, hence not static. */
+void *hooks_vfork_target(void)
+{
+	void *to;
+	if (!real.vfork)
+		real_resolve();
+	forks_shared = true;
+	memcpy(&to, &real.vfork, sizeof to);
+	return to;
+}
 
 /* Threads of ours would keep a process alive whose main() has left. */
 HOOK void pthread_exit(void *result)

@@ -79,6 +79,7 @@
 	X(int, posix_spawn, (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const *, char *const *)) \
 	X(int, posix_spawnp, (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const *, char *const *)) \
 	X(pid_t, _Fork, (void)) \
+	X(pid_t, vfork, (void)) \
 	X(int, clone, (int (*)(void *), void *, int, void *, ...)) \
 	X(void, pthread_exit, (void *)) \
 	X(int, sigaction, (int, const struct sigaction *, struct sigaction *)) \

@@ -13,6 +13,7 @@
 #include "agent_client.h"
 #include "config.h"
 #include "content.h"
+#include "forks.h"
 #include "guard.h"
 #include "lock.h"
 #include "real.h"
@@ -43,15 +44,12 @@ static struct lock lock = LOCK_INIT; /* over state changes and identities */
 static _Atomic uint64_t opens, agent_requests;
 static struct file_stats gone; /* what freed views had counted; under lock */
 
-/*
- * A vfork child runs our hooks on its parent's memory: what it closes and opens must not change what the parent knows. A child of _Fork() or
- * clone() has memory of its own but looks the same; there the table only forgets.
- */
+/* A vfork child runs our hooks on its parent's memory: what it closes and opens must not change what the parent knows. */
 static long owner; /* pid */
 
 static bool is_owner(void)
 {
-	return sys0(SYS_getpid) == owner;
+	return !forks_shared || sys0(SYS_getpid) == owner;
 }
 
 static uint32_t slot(int fd)
@@ -93,7 +91,7 @@ static void expire(void)
 
 static void slot_set(int fd, uint32_t value)
 {
-	if (fd < 0 || fd >= FD_MAX)
+	if (fd < 0 || fd >= FD_MAX || (value == ANY && slot(fd) == ANY))
 		return;
 	if (!is_owner()) {
 		if (KIND(slot(fd)) == PLAIN) /* a view's hint is checked each time and may stay */
