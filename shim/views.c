@@ -319,7 +319,7 @@ static int refuse(const char *name, const struct err *err)
 /*
  * A view is read-only and buffered: O_DIRECT is taken off (reads of any alignment work then), and a descriptor that could write is
  * replaced by one that cannot, so that no door lets plaintext be written into the ciphertext: write() gives EBADF. Only a new one is replaced:
- * later it may have duplicates and locks.
+ * later it may have duplicates and locks. 1: it can only write, and is the kernel's own.
  */
 static int settle(int fd, const char *name, bool opening, uint32_t *asked)
 {
@@ -332,7 +332,7 @@ static int settle(int fd, const char *name, bool opening, uint32_t *asked)
 		sys3(SYS_fcntl, fd, F_SETFL, flags & ~O_DIRECT);
 	}
 	if ((flags & O_ACCMODE) != O_RDWR)
-		return 0;
+		return (flags & O_ACCMODE) == O_WRONLY;
 	*asked |= ASKED_WRITE;
 	char proc[32];
 	snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd);
@@ -348,13 +348,14 @@ static int settle(int fd, const char *name, bool opening, uint32_t *asked)
 	return -1;
 }
 
+/* As settle(). */
 static int attach(int fd, struct view *v, bool opening)
 {
 	uint32_t asked;
-	if (settle(fd, v->name, opening, &asked) < 0)
-		return -1;
-	slot_set(fd, VIEW | asked | (uint32_t)(v - views) << INDEX_SHIFT);
-	return 0;
+	int r = settle(fd, v->name, opening, &asked);
+	if (r >= 0)
+		slot_set(fd, r > 0 ? PLAIN : VIEW | asked | (uint32_t)(v - views) << INDEX_SHIFT);
+	return r;
 }
 
 static const char *environment(const char *name)
@@ -462,11 +463,12 @@ static int look(int fd, const struct stat *id, const char *path, struct view **v
 		}
 	}
 	if (*v) {
-		ret = attach(fd, *v, path != NULL);
-		if (ret < 0) {
+		int r = attach(fd, *v, path != NULL);
+		if (r != 0) {
 			views_put(*v);
 			*v = NULL;
 		}
+		ret = r < 0 ? -1 : 0;
 		goto out;
 	}
 	if (c.kind == CONTENT_UNSURE)
