@@ -343,6 +343,7 @@ int main(int argc, char **argv)
 		if (read(known, doors_buf, 10) != 10)
 			doors_die(doors_path);
 		show(argv[5], 100);
+		close(known);
 		return 0;
 	}
 	opens();
