@@ -45,7 +45,7 @@ help:
 	@echo 'make install       to PREFIX ($(PREFIX)), below DESTDIR; runs ldconfig where DESTDIR is empty'
 	@echo 'make uninstall     removes what install put there'
 	@echo 'make test          the whole test suite (scripts/test installs what it needs)'
-	@echo 'make test-clients  every client of tests/clients on encrypted models; writes docs/CLIENTS.md (7 GB, 15 min)'
+	@echo 'make test-clients  every client of tests/clients on encrypted models; writes docs/CLIENTS.md (7 GB, 20 min)'
 	@echo 'make test-suites   test suites of safetensors, numpy, CPython with and without the preload (15 min)'
 	@echo 'make unit          only the unit tests in C'
 	@echo 'make check         shellcheck, cppcheck, the syntax of Python files'
