@@ -37,7 +37,7 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/*
 PROBES := $(patsubst tests/probes/%.c,$(BUILD)/probes/%,$(sort $(wildcard tests/probes/*.c)))
 BENCH := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard tests/bench/*.c)))
 
-.PHONY: all help install uninstall test test-clients unit check bench bench-untouched bench-tools soak clean tools
+.PHONY: all help install uninstall test test-clients test-suites unit check bench bench-untouched bench-tools soak clean tools
 all: $(BUILD)/libctshim.so $(BUILD)/ct $(BUILD)/ct-agent
 
 help:
@@ -45,7 +45,8 @@ help:
 	@echo 'make install       to PREFIX ($(PREFIX)), below DESTDIR; runs ldconfig where DESTDIR is empty'
 	@echo 'make uninstall     removes what install put there'
 	@echo 'make test          the whole test suite (scripts/test installs what it needs)'
-	@echo 'make test-clients  only the tests that need packages from PyPI'
+	@echo 'make test-clients  every client of tests/clients on encrypted models; writes docs/CLIENTS.md (7 GB, 20 min)'
+	@echo 'make test-suites   test suites of safetensors, numpy, CPython with and without the preload (15 min)'
 	@echo 'make unit          only the unit tests in C'
 	@echo 'make check         shellcheck, cppcheck, the syntax of Python files'
 	@echo 'make tools         what the tests run: unit tests, probes, stand-ins (then: bats tests/NAME.bats)'
@@ -129,7 +130,10 @@ test:
 	scripts/test
 
 test-clients:
-	scripts/test clients
+	scripts/test-clients
+
+test-suites:
+	scripts/test-suites
 
 check:
 	scripts/check
