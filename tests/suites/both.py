@@ -11,7 +11,7 @@ KIND is pytest (ARGs go to pytest) or regrtest (CPython's own: ARGs are names of
   --timeout S         a run that takes longer has failed
 
 Tests that come to something else on the two sides are run again, alone, on both sides, at most twice: some are flaky by themselves, and
-are named if so. A run that died is run again whole. What still differs then has failed. The last line is "N same, M different".
+are named if so. A run that ended early is run again whole; one that a signal ended on one side alone has failed. What still differs then has failed. The last line is "N same, M different".
 """
 import argparse
 import collections
@@ -42,6 +42,7 @@ p.add_argument("args", nargs="+")
 a = p.parse_args()
 tmp = pathlib.Path(tempfile.mkdtemp(prefix="suite"))
 RUN = "(the run itself)"
+CRASH = "(a crash)" # has no second chance: it may be ours, and rare
 
 
 def read_junit(path):
@@ -96,6 +97,8 @@ def one_side(preload, label, alone=None):
         tests[RUN] = f"no results, status {rc}: {type(e).__name__}"
     if rc not in (0, 1, 2):
         tests[RUN] = f"status {rc}"
+    if isinstance(rc, int) and rc < 0:
+        tests[CRASH] = signal.Signals(-rc).name
     return tests, how
 
 
