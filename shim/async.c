@@ -7,9 +7,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "copies.h"
+#include "guard.h"
 #include "memfd.h"
 #include "reads.h"
 #include "real.h"
@@ -158,6 +160,30 @@ static size_t length(const struct iocb *b)
 	return total;
 }
 
+/* A memfd of the shim's own with up to len bytes of the view from `at` on. -1: errno. */
+static int filled_memfd(struct view *v, int fd, off_t at, size_t len)
+{
+	struct rlimit limit;
+	uint64_t size = file_size(v->file), rest = (uint64_t)at < size ? size - (uint64_t)at : 0;
+	off_t to = 0;
+	len = len < rest ? len : (size_t)rest;
+	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < len) { /* else writing it raises SIGXFSZ in the host */
+		errno = EFBIG;
+		return -1;
+	}
+	long out = memfd_new("ctshim-aio");
+	if (out >= 0)
+		out = guard_add((int)out);
+	if (out < 0)
+		return (int)real_answer(out);
+	if (copies_view(v, fd, &at, (int)out, &to, len) >= 0)
+		return (int)out;
+	int why = errno;
+	guard_close((int)out);
+	errno = why;
+	return -1;
+}
+
 /* 1 and *l: the block asks for a memfd with the view's plaintext now; 0: leave it; -1: errno. */
 static int lend(struct iocb *b, struct lent *l)
 {
@@ -171,17 +197,10 @@ static int lend(struct iocb *b, struct lent *l)
 			views_put(v);
 		return 0;
 	}
-	off_t from = b->aio_offset, to = 0;
-	*l = (struct lent){ b, (int)memfd_new("ctshim-aio"), b->aio_fildes, b->aio_offset };
-	ssize_t n = l->fd < 0 ? (ssize_t)real_answer(l->fd) : copies_view(v, (int)b->aio_fildes, &from, l->fd, &to, length(b));
+	*l = (struct lent){ b, filled_memfd(v, (int)b->aio_fildes, b->aio_offset, length(b)), b->aio_fildes, b->aio_offset };
 	views_put(v);
-	if (n < 0) {
-		int why = errno;
-		if (l->fd >= 0)
-			sys_close(l->fd);
-		errno = why;
+	if (l->fd < 0)
 		return -1;
-	}
 	b->aio_fildes = (uint32_t)l->fd;
 	b->aio_offset = 0;
 	return 1;
@@ -191,7 +210,7 @@ static void take_back(const struct lent *l)
 {
 	l->block->aio_fildes = l->fildes;
 	l->block->aio_offset = l->offset;
-	sys_close(l->fd); /* the kernel has its own reference */
+	guard_close(l->fd); /* the kernel has its own reference */
 }
 
 /* At most BATCH blocks. */
