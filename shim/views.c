@@ -385,7 +385,9 @@ static int fetch_keys(struct file *f, const uint8_t *raw, size_t len, enum wire_
 	return r;
 }
 
-/* An encrypted file, new to us: 1 and *v, 0 if it is to be left alone, -1 with *err. */
+/* A file that may be encrypted, new to us: 1 and *v; 0: it is plain; AS_IT_LIES: this program is to see the ciphertext; -1 with *err. */
+#define AS_IT_LIES 2
+
 static int load(const struct stat *id, const uint8_t *raw, size_t len, const uint8_t digest[32], const char *name,
                 struct view **v, struct err *err)
 {
@@ -402,7 +404,7 @@ static int load(const struct stat *id, const uint8_t *raw, size_t len, const uin
 	if (disposition != WIRE_SERVE) { /* WIRE_REFUSE came as an error */
 		file_free(f);
 		config_log(LOG_INFO, "%s: the agent lets this program read the ciphertext only", name);
-		return 0;
+		return AS_IT_LIES;
 	}
 	*v = insert(f, id, digest, name, keep_s);
 	if (!*v)
@@ -447,7 +449,7 @@ static int look(int fd, const struct stat *id, const char *path, struct view **v
 	struct err err = { 0 };
 	struct content c = { .kind = CONTENT_PLAIN };
 	char name[sizeof views[0].name];
-	int ret = 0;
+	int ret = 0, r = 0;
 	*v = find(id, NULL);
 	if (!*v && S_ISREG(id->st_mode) && content_look(fd, id, &c, &err) < 0) {
 		if (path) /* whoever reads it will be told */
@@ -457,13 +459,14 @@ static int look(int fd, const struct stat *id, const char *path, struct view **v
 	}
 	if (c.smells) {
 		content_name(name, sizeof name, fd, path);
-		if (find_or_load(id, &c, name, v, &err) < 0) {
+		r = find_or_load(id, &c, name, v, &err);
+		if (r < 0) {
 			ret = refuse(name, &err);
 			goto out;
 		}
 	}
 	if (*v) {
-		int r = attach(fd, *v, path != NULL);
+		r = attach(fd, *v, path != NULL);
 		if (r != 0) {
 			views_put(*v);
 			*v = NULL;
@@ -473,7 +476,7 @@ static int look(int fd, const struct stat *id, const char *path, struct view **v
 	}
 	if (c.kind == CONTENT_UNSURE)
 		goto out;
-	if (!c.smells && S_ISREG(id->st_mode) && plain_refused(path, c.raw, c.len, id)) {
+	if (r != AS_IT_LIES && S_ISREG(id->st_mode) && plain_refused(path, c.raw, c.len, id)) {
 		content_name(name, sizeof name, fd, path);
 		err_set(&err, ERR_PLAIN, "plain, and CTSHIM_REQUIRE=1 lets only encrypted model files be read; ct encrypt it");
 		ret = refuse(name, &err);
