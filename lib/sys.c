@@ -8,7 +8,7 @@
 /* rt_sigprocmask() fetches the mask before it finds that there is no such thing to do with it: a system call that even strict filters allow. */
 static bool word_readable(uintptr_t at)
 {
-	return sys4(SYS_rt_sigprocmask, -1, at, 0, WORD) != -EFAULT;
+	return at != 0 && sys4(SYS_rt_sigprocmask, -1, at, 0, WORD) != -EFAULT; /* 0: no mask, and nothing is fetched */
 }
 
 bool sys_readable(const void *p, size_t len)

@@ -167,6 +167,7 @@ static int filled_memfd(struct view *v, int fd, off_t at, size_t len)
 	uint64_t size = file_size(v->file), rest = (uint64_t)at < size ? size - (uint64_t)at : 0;
 	off_t to = 0;
 	len = len < rest ? len : (size_t)rest;
+	len = len < READS_MAX ? len : READS_MAX;
 	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < len) { /* else writing it raises SIGXFSZ in the host */
 		errno = EFBIG;
 		return -1;

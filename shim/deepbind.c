@@ -5,11 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config.h"
 #include "objects.h"
 #include "real.h"
-
-#define OBJECTS_MAX 256 /* that one dlopen() brings */
+#include "sys.h"
 
 #if defined(__x86_64__)
 #define JUMP_SLOT R_X86_64_JUMP_SLOT
@@ -20,19 +18,6 @@
 #define GLOB_DAT R_AARCH64_GLOB_DAT
 #define ABSOLUTE R_AARCH64_ABS64
 #endif
-
-static _Atomic bool coming;
-static _Atomic size_t known; /* objects that were loaded before the first that is still to be looked at */
-
-void deepbind_coming(void)
-{
-	size_t all;
-	if (atomic_load(&coming))
-		return;
-	objects_after(SIZE_MAX, NULL, 0, &all);
-	atomic_store(&known, all);
-	atomic_store(&coming, true);
-}
 
 /* What of a library's dynamic section is needed. */
 struct tables {
@@ -92,40 +77,73 @@ static void *wanted(const struct object *o, const struct tables *t, void *handle
 	return real_hook_of(now);
 }
 
+static _Atomic int writing; /* held over stores alone: never over a call into the loader, whose lock another thread may hold while it waits for this one */
+
+/* Finds out first, asking the loader; then writes. */
 static void change(const struct object *o, const struct tables *t, void *handle, const ElfW(Rela) *r, size_t bytes)
 {
-	for (size_t i = 0; r && i < bytes / sizeof *r; i++) {
-		void **slot = (void **)(o->base + r[i].r_offset); /* NOLINT(performance-no-int-to-ptr) */
-		void *now = __atomic_load_n(slot, __ATOMIC_RELAXED), *to = wanted(o, t, handle, &r[i], now);
-		if (to != now)
-			__atomic_store_n(slot, to, __ATOMIC_RELAXED);
+	size_t n = r ? bytes / sizeof *r : 0, differ = 0;
+	void **to = n ? calloc(n, sizeof *to) : NULL;
+	for (size_t i = 0; to && i < n; i++) {
+		void *now = __atomic_load_n((void **)(o->base + r[i].r_offset), __ATOMIC_RELAXED); /* NOLINT(performance-no-int-to-ptr) */
+		to[i] = wanted(o, t, handle, &r[i], now);
+		if (to[i] == now)
+			to[i] = NULL;
+		else
+			differ++;
 	}
+	if (differ) {
+		while (atomic_exchange(&writing, 1))
+			sys0(SYS_sched_yield);
+		if (objects_open(o)) {
+			for (size_t i = 0; i < n; i++)
+				if (to[i])
+					__atomic_store_n((void **)(o->base + r[i].r_offset), to[i], __ATOMIC_RELAXED); /* NOLINT(performance-no-int-to-ptr) */
+			objects_close(o);
+		}
+		atomic_store(&writing, 0);
+	}
+	free(to);
 }
 
-static void bind_to_hooks(const struct object *o)
+/* The handle comes first: it waits until the object is relocated, since another thread may just be loading it, and keeps it. */
+static void bind_to_hooks(const struct object *seen)
 {
 	struct tables t;
-	if (!o->name[0] || !read_tables(o, &t) || !objects_open(o))
+	struct object o;
+	void *handle = seen->name[0] ? dlopen(seen->name, RTLD_LAZY | RTLD_NOLOAD) : NULL;
+	if (!handle)
 		return;
-	void *handle = dlopen(o->name, RTLD_LAZY | RTLD_NOLOAD);
-	change(o, &t, handle, t.calls, t.call_bytes);
-	change(o, &t, handle, t.data, t.data_bytes);
-	objects_close(o);
-	if (handle)
-		dlclose(handle);
-	config_log(LOG_DEBUG, "a library opened with RTLD_DEEPBIND is bound to the hooks");
+	if (objects_find(seen->dynamic, &o) && o.base == seen->base && read_tables(&o, &t)) {
+		change(&o, &t, handle, t.calls, t.call_bytes);
+		change(&o, &t, handle, t.data, t.data_bytes);
+	}
+	dlclose(handle);
 }
 
-void deepbind_look(void)
+static bool among(const struct object *o, const struct object *list, size_t count)
 {
-	size_t all, count;
-	if (!atomic_load_explicit(&coming, memory_order_relaxed) || !atomic_exchange(&coming, false))
-		return;
-	struct object *o = calloc(OBJECTS_MAX, sizeof *o);
-	if (!o)
-		return;
-	count = objects_after(known, o, OBJECTS_MAX, &all);
 	for (size_t i = 0; i < count; i++)
-		bind_to_hooks(&o[i]);
-	free(o);
+		if (list[i].base == o->base && list[i].dynamic == o->dynamic)
+			return true;
+	return false;
+}
+
+void *deepbind_open(const char *path, int flags)
+{
+	void *(*next)(const char *, int) = NULL;
+	void *volatile found = real_dlsym()(RTLD_NEXT, "dlopen");
+	void *p = found;
+	memcpy(&next, &p, sizeof next);
+	struct object *before = NULL, *after = NULL;
+	size_t known = objects_list(&before), count = 0;
+	void *handle = next(path, flags);
+	if (handle)
+		count = objects_list(&after);
+	for (size_t i = 0; i < count; i++)
+		if (!among(&after[i], before, known))
+			bind_to_hooks(&after[i]);
+	free(before);
+	free(after);
+	return handle;
 }

@@ -6,6 +6,7 @@
  */
 #include <dlfcn.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "config.h"
 #include "deepbind.h"
@@ -88,8 +89,6 @@ __attribute__((no_sanitize_address, no_sanitize_undefined)) void *hooks_dlsym_ta
 		void *(*ours)(void *, const char *, void *);
 		void *p;
 	} to = { real_dlsym() };
-	if (handle != RTLD_NEXT && handle != RTLD_DEFAULT)
-		deepbind_look();
 	if (pin_wants(name) && handle != RTLD_NEXT) /* an interposer that asks for the next one knows what it does */
 		to.ours = pin_symbol;
 	else if (handle != RTLD_NEXT && handle != RTLD_DEFAULT)
@@ -107,8 +106,14 @@ __attribute__((no_sanitize_address, no_sanitize_undefined)) void *hooks_dlopen_t
 		p = next;
 		__atomic_store_n(&found, p, __ATOMIC_RELAXED);
 	}
-	if (path && (flags & RTLD_DEEPBIND) && real_ready && !config.off)
-		deepbind_coming();
+	if (!path || !(flags & RTLD_DEEPBIND) || (flags & RTLD_NOLOAD) || !real_ready || config.off)
+		return p;
+	if (strchr(path, '/')) {
+		void *(*ours)(const char *, int) = deepbind_open;
+		memcpy(&p, &ours, sizeof p);
+	} else {
+		deepbind_open(path, flags); /* and stays open: the real one finds it then, or where only its caller's object points to, as it is */
+	}
 	return p;
 }
 

@@ -28,6 +28,8 @@ HOOK FILE *freopen(const char *path, const char *mode, FILE *stream)
 		real_resolve();
 	if (!real_ready || config.off)
 		return real.freopen(path, mode, stream);
+	if (stream->_fileno >= 0) /* closed in there, also where it then fails */
+		views_closed((unsigned int)stream->_fileno, (unsigned int)stream->_fileno);
 	return streams_opened(real.freopen(path, streams_mode(room, mode), stream), path ? path : "", mode); /* none: the old file, by another mode */
 }
 

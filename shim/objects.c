@@ -1,5 +1,6 @@
 #include "objects.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -29,7 +30,7 @@ static void describe(const struct dl_phdr_info *info, struct object *o)
 struct search {
 	uintptr_t inside;
 	struct object *o;
-	size_t known, cap, count, found;
+	size_t cap, count;
 };
 
 static int holds(struct dl_phdr_info *info, size_t size, void *arg)
@@ -52,21 +53,29 @@ bool objects_find(const void *inside, struct object *o)
 	return dl_iterate_phdr(holds, &s);
 }
 
-static int is_new(struct dl_phdr_info *info, size_t size, void *arg)
+static int take(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	struct search *s = arg;
 	(void)size;
-	if (s->count++ >= s->known && s->found < s->cap)
-		describe(info, &s->o[s->found++]);
+	if (s->count < s->cap)
+		describe(info, &s->o[s->count]);
+	s->count++;
 	return 0;
 }
 
-size_t objects_after(size_t known, struct object *o, size_t cap, size_t *all)
+size_t objects_list(struct object **list)
 {
-	struct search s = { .o = o, .known = known, .cap = cap };
-	dl_iterate_phdr(is_new, &s);
-	*all = s.count;
-	return s.found;
+	struct search s = { .cap = 0 };
+	do { /* more may come in between */
+		free(s.o);
+		s.cap = s.count + 16;
+		s.count = 0;
+		s.o = calloc(s.cap, sizeof *s.o);
+		if (s.o)
+			dl_iterate_phdr(take, &s);
+	} while (s.o && s.count > s.cap);
+	*list = s.o;
+	return s.count;
 }
 
 /* The dynamic linker closes whole pages: the last, incomplete one stays open. */

@@ -21,8 +21,8 @@ struct object {
 /* The object that has the address in it. */
 bool objects_find(const void *inside, struct object *o);
 
-/* Those that were loaded after the first `known`, at most cap, into o. Returns how many there are; *all: how many are loaded. */
-size_t objects_after(size_t known, struct object *o, size_t cap, size_t *all);
+/* All that are loaded, in *list, which the caller frees. Returns how many; 0 and NULL: no memory. */
+size_t objects_list(struct object **list);
 
 /* Between the two, words of it that are read-only can be written, and read all the time. false: the kernel refuses. */
 bool objects_open(const struct object *o);

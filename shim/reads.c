@@ -8,7 +8,6 @@
 #include "real.h"
 #include "sys.h"
 
-#define COUNT_MAX 0x7ffff000u /* what one read of Linux moves at most */
 
 void reads_report(struct view *v, uint64_t at, const struct err *err)
 {
@@ -27,7 +26,7 @@ ssize_t reads_at(struct view *v, int fd, void *buf, size_t len, uint64_t at)
 {
 	struct err err = { 0 };
 	int saved = errno;
-	ssize_t n = file_read(v->file, fd, at, buf, len < COUNT_MAX ? len : COUNT_MAX, &err);
+	ssize_t n = file_read(v->file, fd, at, buf, len < READS_MAX ? len : READS_MAX, &err);
 	errno = saved;
 	if (n < 0) {
 		reads_report(v, at, &err);
@@ -40,8 +39,8 @@ ssize_t reads_claim(struct view *v, int fd, size_t len, uint64_t *at)
 {
 	const uint64_t size = file_size(v->file);
 	long from = sys3(SYS_lseek, fd, 0, SEEK_CUR), to = from;
-	if (len > COUNT_MAX)
-		len = COUNT_MAX;
+	if (len > READS_MAX)
+		len = READS_MAX;
 	if (from >= 0) {
 		uint64_t rest = (uint64_t)from < size ? size - (uint64_t)from : 0;
 		len = len < rest ? len : (size_t)rest;
@@ -90,7 +89,7 @@ static bool in_user_half(const void *p, size_t len)
 	return !__builtin_add_overflow((uintptr_t)p, len, &end) && end <= UINTPTR_MAX / 2;
 }
 
-/* Sum of the lengths, COUNT_MAX at most, or -1 with EINVAL or EFAULT as the kernel decides it. */
+/* Sum of the lengths, READS_MAX at most, or -1 with EINVAL or EFAULT as the kernel decides it. */
 static ssize_t iov_total(const struct iovec *iov, int count)
 {
 	size_t total = 0;
@@ -100,7 +99,7 @@ static ssize_t iov_total(const struct iovec *iov, int count)
 			why = EINVAL;
 		else if (count > 1 && !in_user_half(iov[i].iov_base, iov[i].iov_len))
 			why = EFAULT;
-		total += iov[i].iov_len < COUNT_MAX - total ? iov[i].iov_len : COUNT_MAX - total;
+		total += iov[i].iov_len < READS_MAX - total ? iov[i].iov_len : READS_MAX - total;
 	}
 	errno = why ? why : errno;
 	return why ? -1 : (ssize_t)total;
@@ -120,7 +119,7 @@ static ssize_t sequential(struct view *v, int fd, const struct iovec *iov, int c
 
 ssize_t reads_next(struct view *v, int fd, void *buf, size_t len)
 {
-	struct iovec one = { buf, len < COUNT_MAX ? len : COUNT_MAX };
+	struct iovec one = { buf, len < READS_MAX ? len : READS_MAX };
 	return sequential(v, fd, &one, 1);
 }
 

@@ -16,6 +16,8 @@
 
 #include "views.h"
 
+#define READS_MAX 0x7ffff000u /* bytes that one read of Linux moves at most */
+
 ssize_t reads_read(int fd, void *buf, size_t len);
 ssize_t reads_pread(int fd, void *buf, size_t len, off_t at);
 ssize_t reads_readv(int fd, const struct iovec *iov, int count);

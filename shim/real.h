@@ -27,8 +27,7 @@
 #define REAL_STREAMS(X) \
 	X(ssize_t, _IO_file_read, (FILE *, void *, ssize_t)) \
 	X(ssize_t, _IO_file_write, (FILE *, const void *, ssize_t)) \
-	X(off64_t, _IO_file_seek, (FILE *, off64_t, int)) \
-	X(int, _IO_file_close, (FILE *))
+	X(off64_t, _IO_file_seek, (FILE *, off64_t, int))
 
 /* What has a hook of that name. */
 #define REAL_HOOKED(X) \
@@ -131,7 +130,10 @@ bool real_interposer(const void *code);
 typedef void *(*real_dlsym_fn)(void *handle, const char *name);
 real_dlsym_fn real_dlsym(void);
 
-/* The hook of the function at p, if p is one of the above, else p. */
+/*
+ * The hook of libc's function at p, if it has one, else p. All that is exported, also what is never called through `real`: who has our mmap() must not
+ * have libc's munmap(). Not for signal handlers.
+ */
 void *real_hook_of(void *p);
 
 /* A raw system call's answer as libc gives it: -1 and errno. */

@@ -65,14 +65,23 @@ static ssize_t stream_write(FILE *fp, const void *p, ssize_t len)
 	return done;
 }
 
+/* Ways of libc to close a stream's descriptor: any file's, popen's, a mapped one's. Each table has one, and ours of that number in its place. */
+#define CLOSERS 4
+static int (*closers[CLOSERS])(FILE *);
+
 /* Forgotten before it is closed, as close() does. */
-static int stream_close(FILE *fp)
-{
-	int fd = fp->_fileno;
-	if (fd >= 0)
-		views_closed((unsigned int)fd, (unsigned int)fd);
-	return real._IO_file_close(fp);
-}
+#define CLOSER(n) \
+	static int close_##n(FILE *fp) \
+	{ \
+		if (fp->_fileno >= 0) \
+			views_closed((unsigned int)fp->_fileno, (unsigned int)fp->_fileno); \
+		return closers[n](fp); \
+	}
+CLOSER(0)
+CLOSER(1)
+CLOSER(2)
+CLOSER(3)
+static int (*const our_closers[CLOSERS])(FILE *) = { close_0, close_1, close_2, close_3 };
 
 /* ---- the tables ---- */
 
@@ -103,9 +112,13 @@ static void replace(struct entries *e)
 	__atomic_store_n(&e->read.p, ours.p, __ATOMIC_RELAXED);
 	ours.write = stream_write;
 	__atomic_store_n(&e->write.p, ours.p, __ATOMIC_RELAXED);
-	ours.close = stream_close;
-	if (e->close.close == real._IO_file_close) /* popen's streams have another one, which closes by this one's means */
-		__atomic_store_n(&e->close.p, ours.p, __ATOMIC_RELAXED);
+	for (int i = 0; i < CLOSERS; i++)
+		if (!closers[i] || closers[i] == e->close.close) {
+			closers[i] = e->close.close;
+			ours.close = our_closers[i];
+			__atomic_store_n(&e->close.p, ours.p, __ATOMIC_RELAXED);
+			break;
+		}
 }
 
 /* libc keeps its tables in its data that is read-only once it is relocated. */
@@ -114,7 +127,7 @@ void streams_start(void)
 	struct object libc;
 	union entry inside = { .read = real._IO_file_read };
 	int tables = 0;
-	if (inside.p && real._IO_file_write && real._IO_file_seek && real._IO_file_close && objects_find(inside.p, &libc) && objects_open(&libc)) {
+	if (inside.p && real._IO_file_write && real._IO_file_seek && objects_find(inside.p, &libc) && objects_open(&libc)) {
 		uintptr_t at = (libc.relro + sizeof(void *) - 1) & ~(sizeof(void *) - 1);
 		for (; at + sizeof(struct entries) <= libc.relro_end; at += sizeof(void *)) {
 			struct entries *e = (struct entries *)at; /* NOLINT(performance-no-int-to-ptr) */
