@@ -1,5 +1,6 @@
 #include "peer.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
@@ -30,8 +31,13 @@ bool peer_of(struct peer *p, int fd)
 	len = sizeof p->pidfd;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &p->pidfd, &len) == 0) /* close-on-exec as every pidfd is */
 		return true;
-	/* Before Linux 6.5: true from now on, which is better than from the decision on. */
-	p->pidfd = p->pid > 0 ? (int)syscall(SYS_pidfd_open, p->pid, 0) : -1;
+	p->pidfd = -1;
+	p->gone = errno != ENOPROTOOPT; /* its number may be somebody else's by now */
+	if (!p->gone && p->pid > 0) {
+		/* Before Linux 6.5: true from now on, which is better than from the decision on. */
+		p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+		p->gone = p->pidfd < 0 && errno == ESRCH;
+	}
 	return true;
 }
 
@@ -55,7 +61,7 @@ bool peer_alive(const struct peer *p)
 {
 	struct pollfd f = { p->pidfd, POLLIN, 0 };
 
-	return p->pidfd < 0 || poll(&f, 1, 0) == 0;
+	return !p->gone && (p->pidfd < 0 || poll(&f, 1, 0) == 0);
 }
 
 /* What was read counts if the process is there afterwards: so it was there, too, when the pid was looked up. */

@@ -23,6 +23,7 @@ struct peer {
 	gid_t gid;
 	pid_t pid; /* 0: in a pid namespace that we can't see */
 	int pidfd; /* what is asked about the process goes through it, so that a reused pid can't answer; -1: the kernel has none */
+	bool gone; /* it had ended when it was looked for */
 	struct peer_fact exe, cgroup;
 };
 
