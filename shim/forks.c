@@ -6,8 +6,6 @@
 #include "stats.h"
 #include "views.h"
 
-_Atomic bool forks_shared;
-
 void forks_before(void)
 {
 	choice_fork_before();

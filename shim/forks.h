@@ -10,13 +10,6 @@
 
 #include <stdbool.h>
 
-/*
- * A child that shares our memory may be there: by vfork(), or clone() with CLONE_VM, of which the hooks tell. Once set it stays. Until then nobody but
- * this process runs on this memory, and need not ask the kernel who it is. Signal safe. (posix_spawn(), system() and popen() call no hook
- * in their children.)
- */
-extern _Atomic bool forks_shared;
-
 void forks_before(void);
 void forks_after(void); /* in the parent */
 void forks_child(bool threads);

@@ -15,6 +15,7 @@
 #include "pool.h"
 #include "real.h"
 #include "sys.h"
+#include "views.h"
 
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 
@@ -54,7 +55,7 @@ HOOK int clone(int (*run)(void *), void *stack, int flags, void *arg, ...)
 	if (!real_ready)
 		real_resolve();
 	if (flags & CLONE_VM)
-		forks_shared = true;
+		views_shared = true;
 	if (config.off || (flags & CLONE_VM) || !run || !stack)
 		return real.clone(run, stack, flags, arg, parent_tid, tls, child_tid);
 	struct start s = { run, arg };
@@ -112,7 +113,7 @@ void *hooks_vfork_target(void)
 	void *to;
 	if (!real.vfork)
 		real_resolve();
-	forks_shared = true;
+	views_shared = true;
 	memcpy(&to, &real.vfork, sizeof to);
 	return to;
 }

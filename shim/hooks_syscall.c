@@ -84,7 +84,7 @@ __asm__(".text\n"
         "	cmpq	$0, 40(%rsi)\n"
         "	je	hooks_syscall\n"
         "	jmp	1f\n"
-        "3:	movb	$1, forks_shared(%rip)\n" /* forks.h */
+        "3:	movb	$1, views_shared(%rip)\n" /* views.h */
         "1:	movq	real_syscall(%rip), %rax\n"
         "	testq	%rax, %rax\n"
         "	je	hooks_syscall\n"
@@ -116,9 +116,9 @@ __asm__(".text\n"
         "	ldr	x16, [x1, #40]\n"
         "	cbz	x16, hooks_syscall\n"
         "	b	1f\n"
-        "3:	adrp	x17, forks_shared\n" /* forks.h */
+        "3:	adrp	x17, views_shared\n" /* views.h */
         "	mov	w16, #1\n"
-        "	strb	w16, [x17, :lo12:forks_shared]\n"
+        "	strb	w16, [x17, :lo12:views_shared]\n"
         "1:	adrp	x16, real_syscall\n"
         "	ldr	x16, [x16, :lo12:real_syscall]\n"
         "	cbz	x16, hooks_syscall\n"

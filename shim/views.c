@@ -13,7 +13,6 @@
 #include "agent_client.h"
 #include "config.h"
 #include "content.h"
-#include "forks.h"
 #include "guard.h"
 #include "lock.h"
 #include "real.h"
@@ -46,10 +45,11 @@ static struct file_stats gone; /* what freed views had counted; under lock */
 
 /* A vfork child runs our hooks on its parent's memory: what it closes and opens must not change what the parent knows. */
 static long owner; /* pid */
+_Atomic bool views_shared;
 
 static bool is_owner(void)
 {
-	return !forks_shared || sys0(SYS_getpid) == owner;
+	return !views_shared || sys0(SYS_getpid) == owner;
 }
 
 static uint32_t slot(int fd)

@@ -77,6 +77,13 @@ bool views_asked_write(int fd);
 int views_asked_flags(int fd, int flags);
 void views_ask_direct(int fd, bool on);
 
+/*
+ * A child that shares our memory may be there: by vfork(), or clone() with CLONE_VM, of which the hooks tell. Once set it stays. Until then nobody but
+ * this process runs on this memory, and need not ask the kernel who it is. Signal safe. (posix_spawn(), system() and popen() call no hook
+ * in their children.)
+ */
+extern _Atomic bool views_shared;
+
 /* At the start and in a fork child: this process is whom the table belongs to. Else (vfork child) nothing is remembered. */
 void views_start(void);
 bool views_owned(void);
