@@ -164,7 +164,7 @@ as_damaged() {
 		sed "s/plugin_read/plugin_read_$i/" "$ROOT/tests/standins/plugin.c" | gcc -xc -shared -fPIC -O2 -D_FORTIFY_SOURCE=2 -o "$BATS_TEST_TMPDIR/p$i.so" -
 	done
 	for _ in 1 2 3; do
-		run -0 --separate-stderr shimmed python3 - "$M" "$VIEW" "$BATS_TEST_TMPDIR" <<-'EOF2'
+		run -0 --separate-stderr shimmed timeout -k 5 60 python3 - "$M" "$VIEW" "$BATS_TEST_TMPDIR" <<-'EOF2'
 			import ctypes, os, sys, threading
 			path, want = sys.argv[1].encode(), open(sys.argv[2], "rb").read(5000)
 			libc, end = ctypes.CDLL("libc.so.6"), False
