@@ -138,7 +138,7 @@ void *deepbind_open(const char *path, int flags)
 	struct object *before = NULL, *after = NULL;
 	size_t known = objects_list(&before), count = 0;
 	void *handle = next(path, flags);
-	if (handle)
+	if (handle && before) /* without it everything would look new */
 		count = objects_list(&after);
 	for (size_t i = 0; i < count; i++)
 		if (!among(&after[i], before, known))

@@ -297,7 +297,6 @@ static long nr_mmap(const void *door, int fd, unsigned char *buf, size_t len, of
 #define NO_MEMORY 2u /* the caller's memory is not given to it */
 #define VECTOR 4u   /* takes an array */
 #define AT 8u       /* is given an offset */
-#define LATER 16u   /* libc does it in a thread */
 
 static const struct door {
 	const char *name, *how;
@@ -341,10 +340,10 @@ static const struct door {
 	{ "splice", "", splice_pipe_here, OFFSET | NO_MEMORY },
 	{ "syscall", ",splice,at", nr_splice_pipe_at, NO_MEMORY | AT },
 	{ "syscall", ",splice", nr_splice_pipe_here, OFFSET | NO_MEMORY },
-	{ "aio_read", "", do_aio, AT | LATER },
-	{ "aio_read64", "", do_aio, AT | LATER },
-	{ "lio_listio", ",wait", do_lio_wait, AT | LATER },
-	{ "lio_listio64", ",nowait", do_lio_nowait, AT | LATER },
+	{ "aio_read", "", do_aio, AT },
+	{ "aio_read64", "", do_aio, AT },
+	{ "lio_listio", ",wait", do_lio_wait, AT },
+	{ "lio_listio64", ",nowait", do_lio_nowait, AT },
 	{ "syscall", ",io_submit", nr_submit, AT },
 	{ "syscall", ",io_submit,vector", nr_submitv, AT },
 	{ "mmap", "", do_map, NO_MEMORY },
