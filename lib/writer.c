@@ -15,6 +15,7 @@
 #include "crypto_info.h"
 #include "header.h"
 #include "secret.h"
+#include "source.h"
 #include "text.h"
 #include "writer_io.h"
 
@@ -51,23 +52,12 @@ struct plan {
 
 static int plan_header(struct plan *pl, uint64_t size, struct err *err)
 {
-	uint8_t prefix[HEADER_PREFIX], *raw = NULL;
-	uint64_t n = 0;
-	int ret = -1;
+	uint8_t *raw;
+	size_t len;
 
-	if (size < HEADER_PREFIX + 2)
-		return err_set(err, ERR_FORMAT, "not a safetensors file: %" PRIu64 " bytes are too short", size);
-	if (writer_read_at(pl->in, prefix, sizeof prefix, 0, err) < 0)
+	if (source_header(pl->in, size, &raw, &len, err) < 0)
 		return -1;
-	for (int i = 7; i >= 0; i--)
-		n = n << 8 | prefix[i];
-	if (n > HEADER_MAX || n > size - HEADER_PREFIX)
-		return err_set(err, ERR_FORMAT, "not a safetensors file: a header of %" PRIu64 " bytes does not fit", n);
-	raw = malloc(HEADER_PREFIX + n);
-	if (!raw)
-		return err_sys(err, ENOMEM, "a header of %" PRIu64 " bytes", n);
-	if (writer_read_at(pl->in, raw, HEADER_PREFIX + n, 0, err) == 0)
-		ret = header_parse(&pl->h, raw, HEADER_PREFIX + n, size, err);
+	int ret = header_parse(&pl->h, raw, len, size, err);
 	free(raw);
 	return ret;
 }
@@ -425,7 +415,7 @@ static int seal_small(struct plan *pl, struct aead *a, const struct run *r, uint
 	size_t t = r->tensor;
 	struct chunk_keys k;
 
-	if (writer_read_at(pl->in, buf, (size_t)r->len, HEADER_PREFIX + pl->h.n + r->begin, err) < 0)
+	if (source_read(pl->in, buf, (size_t)r->len, HEADER_PREFIX + pl->h.n + r->begin, err) < 0)
 		return -1;
 	for (uint64_t n = 0; n < r->chunks && chunk_at(pl, &t, &i, &begin, &size); n++, i++) {
 		uint8_t *at = buf + (begin - r->begin);
@@ -448,7 +438,7 @@ static int seal_large(struct plan *pl, struct aead *a, const struct run *r, uint
 		size_t len = r->len - at < PIECE ? (size_t)(r->len - at) : PIECE;
 		if (!writer_crew_goes_on(&pl->crew))
 			return 0;
-		if (writer_read_at(pl->in, buf, len, HEADER_PREFIX + pl->h.n + r->begin + at, err) < 0)
+		if (source_read(pl->in, buf, len, HEADER_PREFIX + pl->h.n + r->begin + at, err) < 0)
 			return -1;
 		if (!aead_update(a, buf, buf, len))
 			return err_sys(err, EIO, "OpenSSL cannot encrypt");

@@ -6,26 +6,6 @@
 
 #define CREW_MAX 256u
 
-int writer_read_at(int fd, void *buf, size_t len, uint64_t at, struct err *err)
-{
-	uint8_t *p = buf;
-
-	while (len > 0) {
-		ssize_t n = pread(fd, p, len, (off_t)at);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_sys(err, errno, "cannot read at byte %llu", (unsigned long long)at);
-		if (n == 0)
-			return err_set(err, ERR_FORMAT, "the file ends at byte %llu, before its header says: it is cut short, or was changed "
-			               "while it was read; fetch it again", (unsigned long long)at);
-		p += n;
-		at += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 int writer_write_at(int fd, const void *buf, size_t len, uint64_t at, struct err *err)
 {
 	const uint8_t *p = buf;

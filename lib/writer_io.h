@@ -1,5 +1,5 @@
 /*
- * writer_io: what the two halves of the writer share: whole reads and writes at an offset, and a crew of threads that stops at
+ * writer_io: what the two halves of the writer share: whole writes at an offset, and a crew of threads that stops at
  * the first failure. Private to writer.c and writer_decrypt.c.
  */
 #ifndef CT_WRITER_IO_H
@@ -13,8 +13,7 @@
 #include "err.h"
 #include "writer.h"
 
-/* All of len bytes, or -1: ERR_SYSTEM, or ERR_FORMAT where the file ends before. */
-int writer_read_at(int fd, void *buf, size_t len, uint64_t at, struct err *err);
+/* All of len bytes, or -1 with ERR_SYSTEM. */
 int writer_write_at(int fd, const void *buf, size_t len, uint64_t at, struct err *err);
 
 struct writer_crew {
