@@ -96,6 +96,16 @@ int model_unlock(struct model *m, const struct jwk_set *set, struct err *err)
 	return set ? unlock_here(m, set, err) : unlock_by_agent(m, err);
 }
 
+int model_vouched(struct model *m, const struct jwk_set *set, struct err *err)
+{
+	if (unlock_signed(set, file_header(m->file), file_crypto(m->file), err) < 0)
+		return -1;
+	if (digests_cover_all(file_digests(m->file), file_header(m->file)))
+		return 0;
+	return err_set(err, ERR_NOKEY, "the key set has no master key for it, and it has no digests of all tensors (ct encrypt --digests) that could be "
+	               "checked without one");
+}
+
 void model_close(struct model *m)
 {
 	file_free(m->file);
