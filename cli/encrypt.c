@@ -11,6 +11,7 @@
 #include "convert.h"
 #include "jwk.h"
 #include "policy.h"
+#include "same.h"
 #include "text.h"
 #include "writer.h"
 
@@ -27,7 +28,7 @@ static const char HELP[] =
 	"      --chunk-size N       bytes per chunk, K, M, G allowed (default 2M)\n"
 	"      --policy FILE        Rego text that decides who may open the file (default: whoever has the keys)\n"
 	"  -j, --jobs N             threads (default: one per processor)\n"
-	"      --force              replace an output that exists\n"
+	"      --force              replace outputs that exist; without it a folder is gone on with where an earlier run ended\n"
 	"  -q, --quiet              say nothing, show no bar\n"
 	"      --json               errors also as JSON on stdout\n"
 	"      --help, --version\n";
@@ -202,6 +203,11 @@ static int encrypt_model(const struct convert *self, const char *path, struct ou
 	return ret;
 }
 
+static int same_model(const struct convert *self, const char *in, const char *out, struct writer_progress *pr, struct err *err)
+{
+	return same_encrypted(in, out, self->arg, pr, err);
+}
+
 int cmd_encrypt(int argc, char **argv)
 {
 	struct options o = { .version = 2, .chunk = CHUNK_DEFAULT };
@@ -230,7 +236,7 @@ int cmd_encrypt(int argc, char **argv)
 			p.local = policy;
 		out_keep_path(o.keys); /* replaced by the output, the key that it needs would be gone */
 		out_keep_path(o.policy);
-		struct convert c = { .model = encrypt_model, .encrypting = true, .force = o.force, .arg = &p };
+		struct convert c = { .model = encrypt_model, .same = same_model, .encrypting = true, .force = o.force, .arg = &p };
 		status = convert_run(&c, argv[optind], argv[optind + 1]);
 	}
 	free((char *)policy.p);

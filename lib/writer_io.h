@@ -1,6 +1,6 @@
 /*
  * writer_io: what the two halves of the writer share: whole reads and writes at an offset, and a crew of threads that stops at
- * the first failure. Private to writer.c and writer_decrypt.c.
+ * the first failure. Also what cli/same.c reads and compares with; nobody else's.
  */
 #ifndef CT_WRITER_IO_H
 #define CT_WRITER_IO_H

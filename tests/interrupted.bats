@@ -58,7 +58,7 @@ ${alive#d/}")
 	[ "$(grep -c removed <<<"$output")" = 1 ]
 	kill -CONT "$pid"
 	wait "$job"
-	python3 -m json.tool d/alive.jwk >set
+	python3 -m json.tool d/alive.jwk >whole
 	[ ! -e "$alive" ]
 	[ "$(ls -A d)" = "$(printf '%s\n' "$before" alive.jwk k.jwk | LC_ALL=C sort)" ]
 	# No output may have such a name: the next run would remove it.
@@ -99,9 +99,9 @@ ${alive#d/}")
 	C
 	SWEEPS=1 with race run -0 "$CT" keygen -q -o k.jwk
 	grep -q '[.]k[.]jwk[.]ct-......: removed' said
-	python3 -m json.tool k.jwk >set
+	python3 -m json.tool k.jwk >whole
 	rm k.jwk
 	with race run -0 "$CT" keygen -q -o k.jwk
-	python3 -m json.tool k.jwk >set
+	python3 -m json.tool k.jwk >whole
 	[ -z "$(left)" ]
 }
