@@ -47,6 +47,21 @@ static mode_t mode_for(const struct convert *c, bool model, const struct stat *i
 	return !model ? in->st_mode & 0777 : (c->encrypting ? in->st_mode & 0777 : in->st_mode & 0700) | 0600;
 }
 
+static bool is_full(int errnum)
+{
+	return errnum == ENOSPC || errnum == EDQUOT || errnum == EFBIG;
+}
+
+/* The error is said of the input: so its text names the output that it is about. */
+static int of_output(const char *out, struct err *err)
+{
+	char text[sizeof err->text];
+
+	memcpy(text, err->text, sizeof text);
+	snprintf(err->text, sizeof err->text, "the output %.200s %.240s", TEXT(out, strlen(out)), text);
+	return -1;
+}
+
 static int convert_model(const struct convert *c, const char *in, const char *out, struct err *err)
 {
 	struct progress bar;
@@ -56,12 +71,8 @@ static int convert_model(const struct convert *c, const char *in, const char *ou
 
 	if (steady_begin(in, &before, err) < 0)
 		return -1;
-	if (out_open(&o, out, mode_for(c, true, &before), c->force, &before, err) < 0) {
-		char text[sizeof err->text];
-		memcpy(text, err->text, sizeof text);
-		snprintf(err->text, sizeof err->text, "the output %.200s %.240s", TEXT(out, strlen(out)), text);
-		return -1;
-	}
+	if (out_open(&o, out, mode_for(c, true, &before), c->force, &before, err) < 0)
+		return of_output(out, err);
 	progress_start(&bar, in);
 	ret = c->model(c, in, &o, &bar.counters, err);
 	progress_stop(&bar);
@@ -69,9 +80,11 @@ static int convert_model(const struct convert *c, const char *in, const char *ou
 		ret = steady_end(in, &before, err);
 	if (ret < 0) {
 		out_abort(&o);
+		if (err->code == ERR_SYSTEM && is_full(err->sys_errno))
+			err_sys(err, err->sys_errno, "the output %s cannot be written whole", TEXT(out, strlen(out)));
 		return -1;
 	}
-	return out_commit(&o, err);
+	return out_commit(&o, err) < 0 ? of_output(out, err) : 0;
 }
 
 static int copy_bytes(int from, int to, struct err *err)
@@ -96,7 +109,7 @@ static int copy_bytes(int from, int to, struct err *err)
 			if (m < 0 && errno == EINTR)
 				continue;
 			if (m < 0) {
-				err_sys(err, errno, "its copy cannot be written");
+				err_sys(err, errno, "its copy cannot be written whole");
 				goto out;
 			}
 			done += m;
@@ -126,8 +139,10 @@ static int copy_file(const struct convert *c, const char *in, const char *out, s
 	int fd = open(in, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
 		return err_sys(err, errno, "cannot be opened");
-	if (out_open(&o, out, mode_for(c, false, &before), c->force, &before, err) < 0)
+	if (out_open(&o, out, mode_for(c, false, &before), c->force, &before, err) < 0) {
+		of_output(out, err);
 		goto out;
+	}
 	ret = copy_bytes(fd, o.fd, err);
 	if (ret == 0)
 		ret = steady_end(in, &before, err);
@@ -135,8 +150,8 @@ static int copy_file(const struct convert *c, const char *in, const char *out, s
 		ret = take_times(o.fd, &before, err);
 	if (ret < 0)
 		out_abort(&o);
-	else
-		ret = out_commit(&o, err);
+	else if (out_commit(&o, err) < 0)
+		ret = of_output(out, err);
 out:
 	close(fd);
 	return ret;
