@@ -14,7 +14,8 @@ HIDDEN = CRYPTO_KEYS + ("__digests__", "__licence__")
 DEFAULT_POLICY = "package model\nallow = true"
 
 _c = ctypes.CDLL(ctypes.util.find_library("crypto") or "libcrypto.so.3")
-for _name in ("EVP_CIPHER_CTX_new", "EVP_aes_128_gcm", "EVP_aes_256_gcm", "EVP_chacha20_poly1305"):
+for _name in ("EVP_CIPHER_CTX_new", "EVP_aes_128_gcm", "EVP_aes_256_gcm", "EVP_chacha20_poly1305", "EVP_PKEY_new_raw_private_key",
+              "EVP_MD_CTX_new"):
     getattr(_c, _name).restype = ctypes.c_void_p
 _GET_TAG, _SET_TAG = 0x10, 0x11
 _CIPHERS = {"aes128gcm": _c.EVP_aes_128_gcm, "aes256gcm": _c.EVP_aes_256_gcm, "chacha20poly1305": _c.EVP_chacha20_poly1305}
@@ -46,6 +47,35 @@ def aead_seal(alg, key, iv, data):
     finally:
         _c.EVP_CIPHER_CTX_free(ctx)
     return out.raw[:len(data)], tag.raw
+
+
+def _ed25519(d):
+    key = _c.EVP_PKEY_new_raw_private_key(1087, None, d, ctypes.c_size_t(32))  # EVP_PKEY_ED25519
+    assert key
+    return ctypes.c_void_p(key)
+
+
+def sign_public(d):
+    """The public half of an Ed25519 key."""
+    key, out, n = _ed25519(d), ctypes.create_string_buffer(32), ctypes.c_size_t(32)
+    try:
+        assert _c.EVP_PKEY_get_raw_public_key(key, out, ctypes.byref(n)) == 1 and n.value == 32
+    finally:
+        _c.EVP_PKEY_free(key)
+    return out.raw
+
+
+def sign(d, message):
+    """Ed25519: 64 bytes."""
+    key, ctx = _ed25519(d), ctypes.c_void_p(_c.EVP_MD_CTX_new())
+    out, n = ctypes.create_string_buffer(64), ctypes.c_size_t(64)
+    try:
+        assert _c.EVP_DigestSignInit(ctx, None, None, None, key) == 1
+        assert _c.EVP_DigestSign(ctx, out, ctypes.byref(n), message, ctypes.c_size_t(len(message))) == 1 and n.value == 64
+    finally:
+        _c.EVP_MD_CTX_free(ctx)
+        _c.EVP_PKEY_free(key)
+    return out.raw
 
 
 def spelled(alg):
