@@ -4,8 +4,9 @@
   ours [N]     ct encrypt writes N files for each way of encrypting; the package reads
   mutants [N]  N valid headers for each kind of mutation of tests/mutants.py, as they are and signed anew: who accepts what
 
-Needs BUILD. Whatever the two sides decide differently must be a number of the list at the end of docs/FORMAT.md that the mutation
-is declared to touch, and look like that number: RULES below. Prints each deviation, the numbers met, and one line of counts.
+Needs BUILD. Whatever the two sides decide differently must be a number of the list at the end of docs/FORMAT.md that the
+mutation is declared to touch, and look like that number: mutants/differences.py. Prints each deviation, the numbers met, and one line
+of counts.
 """
 import collections
 import json
@@ -18,7 +19,9 @@ import subprocess
 import sys
 
 import judge
+import mutants
 import reference
+from mutants import differences
 
 CT = str(pathlib.Path(os.environ["BUILD"]) / "ct")
 FORMAT = pathlib.Path(__file__).resolve().parent.parent / "docs/FORMAT.md"
@@ -29,11 +32,6 @@ THEIR_NAME = {d: name for d, _, name in reference.DTYPES if name}
 CHUNKS = [1, 2, 3, 7, 16, 64, 100, 255, 4096, 65537]
 TRIES = 400  # opens of a file with k adjacent empty tensors, of which the package accepts one in k!; k is at most 3
 deviations, met = [], collections.Counter()
-
-# The numbers that a verdict may differ by: (our verdict, the text of our error). What has no entry here never changes a verdict.
-RULES = {
-}
-
 
 def deviation(text):
     deviations.append(text)
@@ -81,14 +79,15 @@ def write_key_sets(folder):
 def random_name(rng):
     kind = rng.randrange(8)
     if kind == 0:
-        return "".join(chr(rng.choice([rng.randrange(0x20), rng.randrange(0x80), 0x22, 0x5c, 0x2f, 0x7f])) for _ in range(rng.randint(1, 12)))
+        return "".join(chr(rng.choice([*range(0x20), rng.randrange(0x80), *b'"\\/\x7f' * 8])) for _ in range(rng.randint(1, 12)))
     if kind == 1:
-        return "".join(chr(c) for c in (rng.choice([rng.randrange(0x80, 0x800), rng.randrange(0x800, 0xd800), rng.randrange(0xe000, 0x10000),
-                                                    rng.randrange(0x10000, 0x110000)]) for _ in range(rng.randint(1, 9))))
+        planes = (0x80, 0x800), (0x800, 0xd800), (0xe000, 0x10000), (0x10000, 0x110000)
+        return "".join(chr(rng.randrange(*rng.choice(planes))) for _ in range(rng.randint(1, 9)))
     if kind == 2:
         return "long." * rng.randint(20, 400)
     if kind == 3:
-        return rng.choice(["", " ", "\0", "a\0b", "__x__", "__encryption__", "/", "../../etc/passwd", "\\u0041", "{", "\u2028", "e\u0301", "\ufeff"])
+        return rng.choice(["", " ", "\0", "a\0b", "__x__", "__encryption__", "/", "../../etc/passwd", "\\u0041", "{", "\u2028",
+                           "e\u0301", "\ufeff"])
     return f"model.layers.{rng.randrange(40)}.{rng.choice(['w', 'b', 'q', 'norm'])}.{rng.choice(['weight', 'bias'])}"
 
 
@@ -195,7 +194,7 @@ def they_read(path):
     import cryptotensors
     try:
         with cryptotensors.safe_open(path, "pt") as f:
-            meta = {k: v for k, v in ((f.metadata() or {}) | (f.reserved_metadata() or {})).items()}
+            meta = (f.metadata() or {}) | (f.reserved_metadata() or {})
             for name in f.keys():
                 try:
                     f.get_tensor(name)
@@ -216,7 +215,8 @@ def they_read(path):
         hidden_error = unseen_error(raw, meta, tensors)
         if hidden_error:
             return "read", hidden_error
-    return "ok" if encrypted else "plain", (tensors, {k: v for k, v in meta.items() if k not in judge.HIDDEN} if encrypted else meta)
+        meta = {k: v for k, v in meta.items() if k not in judge.HIDDEN}
+    return "ok" if encrypted else "plain", (tensors, meta)
 
 
 def unseen_error(raw, meta, tensors):
@@ -261,7 +261,8 @@ def ways():
 
 def they_write(path, tensors, meta, config):
     import cryptotensors
-    d = {n: {"dtype": THEIR_NAME[t], "shape": s[:-1] + [s[-1] // 2] if t == "F4" else s, "data": b} for n, (t, s, b) in tensors.items()}
+    d = {n: {"dtype": THEIR_NAME[t], "shape": s[:-1] + [s[-1] // 2] if t == "F4" else s, "data": b}
+         for n, (t, s, b) in tensors.items()}
     while True:
         try:
             return cryptotensors.serialize_file(d, path, meta or None, config)
@@ -309,7 +310,7 @@ def theirs(seed, folder, keys, n=60):
 # ---- we write, they read ----
 
 def our_ways():
-    """(label, algorithm, options, chunk size or 0, with kid): a row of options here is a way of encrypting that the package must read."""
+    """(label, algorithm, options, chunk size or 0, with kid): each row is a way of encrypting that the package must read."""
     return [(f"{alg}-{version}-{cs}", alg, ["--format-version", version] + (["--chunk-size", str(cs)] if cs else []),
              cs if version == "2" else 0, kid) for alg, version, cs, kid in ways()]
 
@@ -348,17 +349,63 @@ def ours(seed, folder, keys, n=60):
     print(f"ours: {total} files; {retried} opens by the package failed for adjacent empty tensors and were repeated")
 
 
+# ---- mutants ----
+
+def ties_repeated(path, raw, verdict, got):
+    """Adjacent empty tensors: the package looks at them in another order each time."""
+    n = 0
+    if differences.has_tie(raw):
+        while verdict == "open" and "Signature verification failed" in got and n < TRIES:
+            n += 1
+            verdict, got = they_read(path)
+    return verdict, got, n > 0 and verdict == "ok"
+
+
+def compare(path, mutant, keyset, our_error, our_content, counts):
+    """What the two sides make of one mutant."""
+    allowed, label = mutant.allowed, f"{path} of {mutant.base.name}"
+    verdict, got, repeated = ties_repeated(path, mutant.raw, *they_read(path))
+    our, message = our_error or ("ok", "")
+    if our == "EPERM":
+        our, our_content = "plain", content(mutant.raw)
+    counts[our, verdict] += 1
+    counts["signed anew, both accept"] += mutant.anew and our == verdict == "ok"
+    good = differences.signature_good(mutant.raw, keyset)
+    if good and ("signature is wrong" in message or "Signature verification" in str(got)):
+        deviation(f"{label}: the signature is right and said to be wrong: {our} {message}, {verdict} {str(got)[:99]}")
+    if our == "ok" and not good:
+        deviation(f"{label}: we accept it, and the signature is wrong")
+    if repeated:
+        met[differences.TIE] += 1
+        if differences.TIE not in allowed:
+            deviation(f"{label}: has adjacent empty tensors, which it is not declared to have")
+    accepts, they_accept = our in ("ok", "plain"), verdict in ("ok", "plain")
+    if accepts and they_accept and our == verdict:
+        same(label, our_content, got)
+    elif accepts or they_accept:
+        number = differences.find(allowed, mutant.raw, keyset, our, message)
+        met[number] += 1
+        if number is None:
+            deviation(f"{label}: we say {our} {message}, the package says {verdict} {'' if they_accept else got}")
+        elif accepts:
+            same(label, our_content, content(judge.view(mutant.raw, keyset)[0]))
+
+
 def main(seed, folder, what, *args):
     folder = pathlib.Path(folder)
     keys = write_key_sets(folder)
     listed = numbers()
-    assert set(RULES) <= listed, f"not on the list in docs/FORMAT.md: {set(RULES) - listed}"
+    used = {*differences.RULES, differences.TIE}
+    assert used <= listed, f"not on the list in docs/FORMAT.md: {used - listed}"
     if what == "mutants":
-        import mutants
-        mutants.run(sys.modules["__main__"], seed, folder, keys, *map(int, args))
+        counts = mutants.run(sys.modules["__main__"], seed, folder, keys, *map(int, args))
+        for n in used - set(met):
+            deviation(f"no mutant met difference {n}: nothing holds it")
+        said = (f"{k if isinstance(k, str) else ' / '.join(k)} {n}" for k, n in counts.most_common())
+        print("mutants, our verdict and theirs:", ", ".join(said))
     else:
         {"theirs": theirs, "ours": ours}[what](seed, folder, keys, *map(int, args))
-    for n, count in sorted(met.items()):
+    for n, count in sorted((n, c) for n, c in met.items() if n):
         print(f"difference {n}: {count} files")
     for d in deviations[:40]:
         print(d[:1500])
