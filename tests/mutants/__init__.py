@@ -8,7 +8,7 @@ import collections
 import random
 import struct
 
-from . import header, values  # they fill KINDS
+from . import digests, header, values  # they fill KINDS
 from .tree import KINDS, MARK, Base, Mutator, signed
 
 TENSORS = {"w": ("F32", [3, 4], 48), "b": ("U8", [33], 33), "h": ("F16", [5], 10), "e": ("F32", [0, 7], 0), "s": ("I64", [], 8)}
@@ -16,29 +16,29 @@ METADATA = {"format": "pt", "note": "\u00e9 \"quoted\" \\ \n", "": "empty key", 
 
 
 def bases(d, folder, keys):
-    """Valid files of both writers."""
+    """Valid files: {"theirs", "ours", ours with "digests": [Base]}."""
     model = {n: (t, s, random.Random(n).randbytes(size)) for n, (t, s, size) in TENSORS.items()}
     plain, out = folder / "base.safetensors", []
     plain.write_bytes(d.plain_file(model, METADATA, list(model)))
     for i, (alg, version, cs, kid, some) in enumerate([
             ("aes256gcm", "1", None, True, None), ("aes256gcm", "2", 16, True, None), ("aes256gcm", "2", 7, False, None),
-            ("aes256gcm", "2", None, True, ["w", "e"]),
-            ("aes128gcm", "1", None, False, ["b", "e"]), ("aes128gcm", "2", 16, True, None), ("chacha20poly1305", "1", None,
-                    True, None),
-            ("chacha20poly1305", "2", 16, True, ["w", "b", "e"])]):
+            ("aes256gcm", "2", None, True, ["w", "e"]), ("aes128gcm", "1", None, False, ["b", "e"]),
+            ("aes128gcm", "2", 16, True, None),
+            ("chacha20poly1305", "1", None, True, None), ("chacha20poly1305", "2", 16, True, ["w", "b", "e"])]):
         path = folder / f"base-{i}"
         d.register(alg)
         k = d.key_set(alg)["keys"]
-        d.they_write(path, model, METADATA,
-                     {"version": version} | ({"chunk_size": cs} if cs else {}) | ({"tensors": some} if some else {}) |
-                     ({"enc_kid": d.KID, "sign_kid": d.KID + "s"} if kid else {"enc_key": k[0], "sign_key": k[1]}))
+        config = {"version": version} | ({"chunk_size": cs} if cs else {}) | ({"tensors": some} if some else {})
+        config |= {"enc_kid": d.KID, "sign_kid": d.KID + "s"} if kid else {"enc_key": k[0], "sign_key": k[1]}
+        d.they_write(path, model, METADATA, config)
         out.append(Base(f"theirs-{alg}-{version}-{cs}", path.read_bytes(), alg, d.KID if kid else None, k))
-        path.unlink()
-        r = d.ct("encrypt", "-q", "--keys", keys[alg, kid], "--format-version", version, *(["--chunk-size",
-                str(cs)] if cs else []), str(plain), str(path))
-        assert r.returncode == 0, r.stderr
-        out.append(Base(f"ours-{alg}-{version}-{cs}", path.read_bytes(), alg, d.KID if kid else None, k))
-    return out
+        for more in [[], ["--digests"], ["--tensors", "[wbe]"], ["--tensors", "w", "--tensors", "e", "--digests"]]:
+            options = ["--format-version", version, "--header-reserve", "0", *(["--chunk-size", str(cs)] if cs else []), *more]
+            r = d.ct("encrypt", "-q", "--force", "--keys", keys[alg, kid], *options, str(plain), str(path))
+            assert r.returncode == 0, r.stderr
+            out.append(Base(f"ours-{alg}-{version}-{cs} {more}", path.read_bytes(), alg, d.KID if kid else None, k))
+    return {"theirs": [b for b in out if b.name.startswith("theirs")], "digests": [b for b in out if b.has_digests],
+            "ours": [b for b in out if b.name.startswith("ours") and not b.has_digests]}
 
 
 Mutant = collections.namedtuple("Mutant", "name kind base anew raw allowed")
@@ -50,7 +50,7 @@ def make(seed, files, n):
     for name, (function, allowed) in KINDS.items():
         rng = random.Random(f"{seed} {name}")
         for i in range(n):
-            base = rng.choice(files)
+            base = rng.choice(files["digests" if 26 in allowed else rng.choice(["theirs", "ours"])])
             m = Mutator(base, rng)
             text = function(m)
             if text is None:
@@ -63,7 +63,7 @@ def make(seed, files, n):
     return out
 
 
-def run(d, seed, folder, keys, n=40):
+def run(d, seed, folder, keys, n=32):
     """d: differential.py. Returns counts of the verdicts."""
     files = bases(d, folder, keys)
     counts = collections.Counter()

@@ -4,6 +4,7 @@ A difference counts as number N only if our verdict and our words are those of N
 is about: a wrong verdict of ours has no number to hide behind.
 """
 import base64
+import hashlib
 import re
 
 import judge
@@ -125,6 +126,38 @@ def null_metadata(f):
     return ["__metadata__", None] in f.head
 
 
+def digest_fault(f):
+    """What is wrong with __digests__: "malformed", "wrong" (some digest is), or None."""
+    text, tensors = f.last.get("__digests__"), f.tensors()
+    if text is None:
+        return None
+    try:
+        v = parse(text)
+        d = dict(v)
+        size, listed = d["chunk_size"], dict(d["tensors"])
+        good = set(d) == {"alg", "chunk_size", "tensors"} and len(v) == 3 and d["alg"] == "sha256" and type(size) is int
+        good = good and 1 <= size <= 4194304 and isinstance(d["tensors"], Obj)
+        good = good and not twice(d["tensors"]) and set(listed) <= set(tensors)
+        digests = {name: base64.b64decode(x, validate=True) for name, x in listed.items()}
+        good = good and all(base64.b64encode(digests[name]).decode() == x for name, x in listed.items())
+    except NO_HEADER:
+        return "malformed"
+    if not good:
+        return "malformed"
+    keys, enc = dict(f.keys()), dict(parse(f.last["__encryption__"]))
+    chunk = keys.get("chunk_size", 2 << 20 if keys["version"] == "2" else None)
+    at, wrong = 8 + int.from_bytes(f.raw[:8], "little"), False
+    for name, (_, n, (a, b)) in tensors.items():
+        if name not in digests:
+            good = good and name in enc
+            continue
+        step = (size if name not in enc else chunk) or n or 1
+        pieces = [f.raw[at + i:at + min(i + step, b)] for i in range(a, b, step)]
+        good = good and len(digests[name]) == 32 * len(pieces)
+        wrong = wrong or digests[name] != b"".join(hashlib.sha256(x).digest() for x in pieces)
+    return "malformed" if not good else "wrong" if wrong else None
+
+
 def longer(f):
     n, _, meta, tensors = judge.split(f.raw)
     try:
@@ -158,6 +191,8 @@ RULES = {
          other_alg),
     15: ("EBADMSG", r"^header: __metadata__: not an object$", null_metadata),
     16: ("EBADMSG", r"^the decrypted header has \d+ bytes, more than the \d+ of the file's own$", longer),
+    26: ("EBADMSG", r"^header: __digests__: ", lambda f: digest_fault(f) == "malformed"),
+    27: ("EIO", r"^chunks are damaged: ", lambda f: digest_fault(f) == "wrong"),
 }
 TIE = 9
 

@@ -409,6 +409,22 @@ def empty_tensor_added(m):
     return dump(m.head)
 
 
+@kind(9, 26)
+def tensor_renamed_beside_digests(m):
+    """The digests are then of an absent tensor, and a plain tensor has none."""
+    return tensor_renamed(m)
+
+
+@kind(9, 26)
+def empty_tensor_beside_digests(m):
+    return empty_tensor_added(m)
+
+
+@kind(*ANY, 26, 27)
+def byte_set_beside_digests(m):
+    return byte_set(m)
+
+
 @kind(9)
 def tensor_renamed(m):
     """The entry in __encryption__ is then one of an absent tensor, and the tensor plain ciphertext."""

@@ -89,6 +89,7 @@ class Base:
         mine = [k for k in keys if k.get("kid", "").rstrip("s") == (kid or "")]
         self.kek = base64.b64decode(mine[0]["k"])
         self.d = base64.b64decode(mine[1]["d"])
+        self.has_digests = "__digests__" in meta
         assert dump(parse(self.text)) == self.text, f"{name}: not canonical"
         self.encrypted = set(json.loads(meta["__encryption__"]))
 
