@@ -95,6 +95,7 @@ def split(raw):
     tensors = []
     for name, t in head.items():
         dtype, shape, (a, b) = t if isinstance(t, list) else (t["dtype"], t["shape"], t["data_offsets"])
+        dtype = dtype if isinstance(dtype, str) else list(dtype)[0]
         tensors.append((name, dtype, shape, a, b))
     tensors.sort(key=lambda t: t[3:])
     return n, head, meta, tensors
