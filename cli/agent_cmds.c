@@ -40,7 +40,7 @@ bool agent_reply_number(const struct agent_reply *reply, const char *name, uint6
 
 int agent_add_set(const struct agent_addr *addr, const struct jwk_set *set, uint64_t lifetime, uint64_t *number, struct err *err)
 {
-	struct secret *blob = jwk_set_write(set, JWK_REFERENCE, false);
+	struct secret *blob = jwk_set_write(set, JWK_REFERENCE, JWK_READER);
 	struct agent_reply reply;
 	char json[96];
 	int ret;

@@ -9,8 +9,10 @@
 #include "chunk.h"
 #include "cli.h"
 #include "convert.h"
+#include "emit.h"
 #include "jwk.h"
 #include "policy.h"
+#include "select.h"
 #include "text.h"
 #include "writer.h"
 
@@ -25,6 +27,10 @@ static const char HELP[] =
 	"      --alg ALG            aes256gcm, aes128gcm, chacha20poly1305 (default: the master key's)\n"
 	"      --format-version N   2: in chunks, so that parts can be read (default); 1: each tensor as a whole\n"
 	"      --chunk-size N       bytes per chunk, K, M, G allowed (default 2M)\n"
+	"      --tensors GLOB       encrypt only tensors with such names, the rest stays plain; may be repeated, !GLOB leaves out (default: all)\n"
+	"      --digests            sign digests of all ciphertext: ct verify then needs no master key, and whoever has the data keys cannot\n"
+	"                           forge (plain tensors beside encrypted ones always have them)\n"
+	"      --header-reserve N   bytes left free for a longer header, so that ct rewrap need not move the data (default 4096; 0: none)\n"
 	"      --policy FILE        Rego text that decides who may open the file (default: whoever has the keys)\n"
 	"  -j, --jobs N             threads (default: one per processor)\n"
 	"      --force              replace an output that exists\n"
@@ -36,12 +42,14 @@ struct options {
 	const char *keys, *policy;
 	bool has_alg, has_chunk, force;
 	enum aead_alg alg;
-	uint64_t version, chunk, jobs;
+	uint64_t version, chunk, jobs, reserve;
+	bool digests;
+	struct select select;
 };
 
 static int parse_options(int argc, char **argv, struct options *o)
 {
-	enum { ALG = CLI_OWN, VERSION, CHUNK, POLICY };
+	enum { ALG = CLI_OWN, VERSION, CHUNK, POLICY, TENSORS, DIGESTS, RESERVE };
 	static const struct option LONG[] = {
 		CLI_OPTIONS,
 		{ "keys", required_argument, NULL, 'k' },
@@ -49,11 +57,15 @@ static int parse_options(int argc, char **argv, struct options *o)
 		{ "format-version", required_argument, NULL, VERSION },
 		{ "chunk-size", required_argument, NULL, CHUNK },
 		{ "policy", required_argument, NULL, POLICY },
+		{ "tensors", required_argument, NULL, TENSORS },
+		{ "digests", no_argument, NULL, DIGESTS },
+		{ "header-reserve", required_argument, NULL, RESERVE },
 		{ "jobs", required_argument, NULL, 'j' },
 		{ "force", no_argument, NULL, CLI_FORCE },
 		{ "json", no_argument, NULL, CLI_JSON },
 		{ NULL, 0, NULL, 0 },
 	};
+	struct err err;
 	int opt, status;
 
 	while ((opt = getopt_long(argc, argv, ":" CLI_LETTERS "k:j:", LONG, NULL)) != -1) {
@@ -77,6 +89,17 @@ static int parse_options(int argc, char **argv, struct options *o)
 			break;
 		case POLICY:
 			o->policy = optarg;
+			break;
+		case TENSORS:
+			if (select_add(&o->select, optarg, &err) < 0)
+				return cli_usage("--tensors: %s", err.text);
+			break;
+		case DIGESTS:
+			o->digests = true;
+			break;
+		case RESERVE:
+			if (!cli_number(optarg, 0, HEADER_MAX, true, &o->reserve))
+				return cli_usage("--header-reserve takes bytes, at most %u", HEADER_MAX);
 			break;
 		case 'j':
 			if (!cli_number(optarg, 1, 256, false, &o->jobs))
@@ -204,7 +227,7 @@ static int encrypt_model(const struct convert *self, const char *path, struct ou
 
 int cmd_encrypt(int argc, char **argv)
 {
-	struct options o = { .version = 2, .chunk = CHUNK_DEFAULT };
+	struct options o = { .version = 2, .chunk = CHUNK_DEFAULT, .reserve = EMIT_RESERVE };
 	struct jwk_set set = { NULL, 0 };
 	struct str policy = { NULL, 0 };
 	struct err err = { 0 };
@@ -212,13 +235,19 @@ int cmd_encrypt(int argc, char **argv)
 
 	cli.help = HELP;
 	status = parse_options(argc, argv, &o);
-	if (status >= 0)
+	if (status >= 0) {
+		select_release(&o.select);
 		return status;
+	}
 	struct writer_params p = {
 		.version = (int)o.version,
 		.chunk_size = o.chunk,
 		.local = { POLICY_DEFAULT, sizeof POLICY_DEFAULT - 1 },
 		.remote = { POLICY_DEFAULT, sizeof POLICY_DEFAULT - 1 },
+		.wanted = o.select.count ? select_wanted : NULL,
+		.wanted_arg = &o.select,
+		.digests = o.digests,
+		.reserve = o.reserve,
 		.jobs = o.jobs ? (unsigned int)o.jobs : cli_jobs(),
 	};
 	if (jwk_set_read(&set, o.keys, &err) < 0 || choose_keys(&set, &o, &p, &err) < 0) {
@@ -234,6 +263,7 @@ int cmd_encrypt(int argc, char **argv)
 		status = convert_run(&c, argv[optind], argv[optind + 1]);
 	}
 	free((char *)policy.p);
+	select_release(&o.select);
 	jwk_set_release(&set);
 	return status;
 }

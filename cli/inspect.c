@@ -92,6 +92,16 @@ static void show_metadata(const struct header *h)
 	printf(shown == 0 ? " none\n" : shown > NAMES_SHOWN ? ", and more\n" : "\n");
 }
 
+static void show_digests(const struct digests *d, const struct header *h)
+{
+	if (!d->present)
+		puts("  digests:        none");
+	else if (digests_cover_all(d, h))
+		puts("  digests:        of all tensors: ct verify needs no master key");
+	else
+		puts("  digests:        of the plain tensors");
+}
+
 static void show(const char *path, const struct model *m, const struct header *h, const struct crypto_info *c)
 {
 	char size[32];
@@ -115,6 +125,7 @@ static void show(const char *path, const struct model *m, const struct header *h
 			puts("each tensor as a whole");
 		show_key("master key:    ", &c->enc);
 		show_key("signing key:   ", &c->sign);
+		show_digests(file_digests(m->file), h);
 		show_policy("policy:        ", c->local);
 		if (!policy_is_default(c->remote))
 			show_policy("remote policy: ", c->remote);
@@ -127,8 +138,13 @@ static void show(const char *path, const struct model *m, const struct header *h
 		puts("  a thief reads:  names, types, shapes and sizes of the tensors, metadata, key ids and policy; no weights");
 	} else {
 		printf("  a thief reads:  names, types, shapes and sizes of all tensors, metadata, key ids and policy, and the weights of %zu "
-		       "tensors (%s), whose bytes nothing vouches for:\n", h->count - encrypted, cli_size(size, clear_bytes));
+		       "tensors (%s)%s:\n", h->count - encrypted, cli_size(size, clear_bytes),
+		       file_digests(m->file)->present ? "" : ", whose bytes nothing vouches for");
 		show_names(h, c, false);
+		if (encrypted > 0) {
+			puts("  a thief doesn't:");
+			show_names(h, c, true);
+		}
 	}
 }
 
@@ -150,7 +166,7 @@ static void put_key(struct buf *b, const char *name, const struct crypto_key_ref
 	buf_putc(b, '}');
 }
 
-static void put_tensor(struct buf *b, const struct header_tensor *t, bool encrypted)
+static void put_tensor(struct buf *b, const struct header_tensor *t, bool encrypted, bool digests)
 {
 	put_str(b, "{\"name\":", t->name);
 	buf_puts(b, ",\"dtype\":\"");
@@ -165,7 +181,8 @@ static void put_tensor(struct buf *b, const struct header_tensor *t, bool encryp
 	buf_put_u64(b, t->begin);
 	buf_putc(b, ',');
 	buf_put_u64(b, t->end);
-	buf_puts(b, encrypted ? "],\"encrypted\":true}" : "],\"encrypted\":false}");
+	buf_puts(b, encrypted ? "],\"encrypted\":true" : "],\"encrypted\":false");
+	buf_puts(b, digests ? ",\"digests\":true}" : ",\"digests\":false}");
 }
 
 static int show_json(const char *path, const struct model *m, const struct header *h, const struct crypto_info *c)
@@ -206,7 +223,7 @@ static int show_json(const char *path, const struct model *m, const struct heade
 	for (size_t t = 0; t < h->count; t++) {
 		if (t)
 			buf_putc(&b, ',');
-		put_tensor(&b, &h->tensors[t], tensor_encrypted(c, t));
+		put_tensor(&b, &h->tensors[t], tensor_encrypted(c, t), c && file_digests(m->file)->present && file_digests(m->file)->by_tensor[t].bytes);
 	}
 	buf_puts(&b, "]}");
 	return cli_print(&b);

@@ -14,14 +14,16 @@
 
 static const char HELP[] =
 	"usage: ct keygen [OPTIONS] -o FILE\n"
-	"       ct keygen --from FILE --reader FILE\n"
+	"       ct keygen --from FILE [--reader FILE] [--verifier FILE]\n"
 	"\n"
 	"Makes a key file (JWK set, mode 0600): a master key, which encrypts, and a signing key, which says who encrypted.\n"
 	"\n"
 	"  -o, --output FILE   write the set there; without it: to stdout, unless that is a terminal\n"
 	"      --reader FILE   also write the set for those who only read: without the private half of the signing key.\n"
 	"                      It still holds the master key: keep it secret as well\n"
-	"      --from FILE     make no keys: derive --reader from this set\n"
+	"      --verifier FILE also write the verification key alone, for ct verify of files with digests (ct encrypt --digests). It is\n"
+	"                      no secret; but who can change it decides what is called genuine\n"
+	"      --from FILE     make no keys: derive --reader and --verifier from this set\n"
 	"      --alg ALG       aes256gcm (default), aes128gcm, chacha20poly1305\n"
 	"      --kid-enc ID    name of the master key (default: enc- and 8 random letters)\n"
 	"      --kid-sign ID   name of the signing key (default: sign- and 8 random letters)\n"
@@ -31,18 +33,19 @@ static const char HELP[] =
 	"      --help, --version\n";
 
 struct options {
-	const char *output, *reader, *from, *kid_enc, *kid_sign;
+	const char *output, *reader, *verifier, *from, *kid_enc, *kid_sign;
 	enum aead_alg alg;
 	bool jose, force, made; /* made: an option that only matters for new keys was given */
 };
 
 static int parse_options(int argc, char **argv, struct options *o)
 {
-	enum { READER = CLI_OWN, FROM, ALG, KID_ENC, KID_SIGN, JOSE };
+	enum { READER = CLI_OWN, VERIFIER, FROM, ALG, KID_ENC, KID_SIGN, JOSE };
 	static const struct option LONG[] = {
 		CLI_OPTIONS,
 		{ "output", required_argument, NULL, 'o' },
 		{ "reader", required_argument, NULL, READER },
+		{ "verifier", required_argument, NULL, VERIFIER },
 		{ "from", required_argument, NULL, FROM },
 		{ "alg", required_argument, NULL, ALG },
 		{ "kid-enc", required_argument, NULL, KID_ENC },
@@ -61,6 +64,9 @@ static int parse_options(int argc, char **argv, struct options *o)
 			break;
 		case READER:
 			o->reader = optarg;
+			break;
+		case VERIFIER:
+			o->verifier = optarg;
 			break;
 		case FROM:
 			o->from = optarg;
@@ -89,12 +95,13 @@ static int parse_options(int argc, char **argv, struct options *o)
 	}
 	if (optind < argc)
 		return cli_usage("unexpected argument %s", TEXT(argv[optind], strlen(argv[optind])));
-	if (o->from && !o->reader)
-		return cli_usage("--from needs --reader");
+	if (o->from && !o->reader && !o->verifier)
+		return cli_usage("--from needs --reader or --verifier");
 	if (o->from && o->made)
 		return cli_usage("--from makes no keys: -o, --alg and the key ids do not go with it");
-	if (o->output && o->reader && out_same(o->output, o->reader))
-		return cli_usage("-o and --reader name the same file");
+	if ((o->output && o->reader && out_same(o->output, o->reader)) || (o->output && o->verifier && out_same(o->output, o->verifier)) ||
+	    (o->reader && o->verifier && out_same(o->reader, o->verifier)))
+		return cli_usage("-o, --reader and --verifier name the same file");
 	return -1;
 }
 
@@ -184,15 +191,15 @@ static int keep_source(const struct options *o, struct err *err)
 }
 
 /* Fills a temporary file for path (NULL: writes to stdout at once). */
-static int put_set(struct out *out, const char *path, const struct jwk_set *set, const struct options *o, bool private,
+static int put_set(struct out *out, const char *path, const struct jwk_set *set, const struct options *o, enum jwk_part part,
                    struct err *err)
 {
-	struct secret *text = jwk_set_write(set, o->jose ? JWK_RFC7517 : JWK_REFERENCE, private);
+	struct secret *text = jwk_set_write(set, o->jose ? JWK_RFC7517 : JWK_REFERENCE, part);
 	int ret;
 
 	if (!text)
 		return err_sys(err, ENOMEM, "the key set");
-	ret = path ? out_open(out, path, 0600, o->force, NULL, err) : 0;
+	ret = path ? out_open(out, path, part == JWK_VERIFIER ? 0644 : 0600, o->force, NULL, err) : 0;
 	int fd = path ? out->fd : STDOUT_FILENO;
 	if (ret == 0)
 		ret = write_all(fd, text->data, text->len, err);
@@ -206,7 +213,7 @@ int cmd_keygen(int argc, char **argv)
 {
 	struct options o = { .alg = AEAD_AES256GCM };
 	struct jwk_set set = { NULL, 0 };
-	struct out out = { .fd = -1, .slot = -1 }, reader = out;
+	struct out out = { .fd = -1, .slot = -1 }, reader = out, verifier = out;
 	struct err err = { 0 };
 	const char *at = NULL; /* the file that an error is about */
 	int status;
@@ -222,14 +229,24 @@ int cmd_keygen(int argc, char **argv)
 	at = o.from ? o.from : o.output;
 	if (keep_source(&o, &err) < 0 || (o.from ? jwk_set_read(&set, o.from, &err) : make_set(&set, &o, &err)) < 0)
 		goto out;
-	if (!o.from && put_set(&out, o.output, &set, &o, true, &err) < 0)
+	if (!o.from && put_set(&out, o.output, &set, &o, JWK_ALL, &err) < 0)
 		goto out;
 	if (o.reader) {
 		at = o.reader;
-		if (put_set(&reader, o.reader, &set, &o, false, &err) < 0 || out_commit(&reader, &err) < 0)
+		if (put_set(&reader, o.reader, &set, &o, JWK_READER, &err) < 0 || out_commit(&reader, &err) < 0)
 			goto out;
 		cli_say("%s: the set for those who only read; it holds the master key, so keep it secret",
 		        TEXT(o.reader, strlen(o.reader)));
+	}
+	if (o.verifier) {
+		at = o.verifier;
+		if (!jwk_set_find(&set, JWK_OKP, false, (struct str){ NULL, 0 })) {
+			err_set(&err, ERR_NOKEY, "there is no verification key in the set");
+			goto out;
+		}
+		if (put_set(&verifier, o.verifier, &set, &o, JWK_VERIFIER, &err) < 0 || out_commit(&verifier, &err) < 0)
+			goto out;
+		cli_say("%s: the verification key, no secret", TEXT(o.verifier, strlen(o.verifier)));
 	}
 	if (o.output) {
 		at = o.output;
@@ -245,6 +262,7 @@ out:
 		cli_failed(at, &err);
 	out_abort(&out);
 	out_abort(&reader);
+	out_abort(&verifier);
 	jwk_set_release(&set);
 	return status;
 }

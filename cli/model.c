@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,46 +9,8 @@
 #include "agent_client.h"
 #include "cli.h"
 #include "policy.h"
+#include "source.h"
 #include "unlock.h"
-
-static int read_at(int fd, void *buf, size_t len, uint64_t at, struct err *err)
-{
-	uint8_t *p = buf;
-
-	while (len > 0) {
-		ssize_t n = pread(fd, p, len, (off_t)at);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_sys(err, errno, "cannot be read");
-		if (n == 0)
-			return err_set(err, ERR_FORMAT, "ends at byte %" PRIu64 ": it was cut short while it was read", at);
-		p += n;
-		at += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
-static int read_header(struct model *m, struct err *err)
-{
-	uint64_t size = (uint64_t)m->st.st_size, total = 0;
-	uint8_t first[HEADER_PREFIX + 1];
-
-	if (size < sizeof first)
-		return err_set(err, ERR_FORMAT, "is not a safetensors file: %" PRIu64 " bytes are too short", size);
-	if (read_at(m->fd, first, sizeof first, 0, err) < 0)
-		return -1;
-	for (int i = 7; i >= 0; i--)
-		total = total << 8 | first[i];
-	if (total > HEADER_MAX || total > size - HEADER_PREFIX)
-		return err_set(err, ERR_FORMAT, "is not a safetensors file, or is cut short: it says its header has %" PRIu64 " bytes", total);
-	m->raw_len = (size_t)(HEADER_PREFIX + total);
-	m->raw = malloc(m->raw_len);
-	if (!m->raw)
-		return err_sys(err, ENOMEM, "a header of %" PRIu64 " bytes", total);
-	return read_at(m->fd, m->raw, m->raw_len, 0, err);
-}
 
 static int parse(struct model *m, struct err *err)
 {
@@ -82,7 +43,7 @@ int model_open(struct model *m, const char *path, struct err *err)
 		cli_err(err, S_ISDIR(m->st.st_mode) ? EISDIR : EINVAL, "is not a regular file");
 		goto fail;
 	}
-	if (read_header(m, err) == 0 && parse(m, err) == 0)
+	if (source_header(m->fd, (uint64_t)m->st.st_size, &m->raw, &m->raw_len, err) == 0 && parse(m, err) == 0)
 		return 0;
 fail:
 	model_close(m);
@@ -135,6 +96,16 @@ int model_unlock(struct model *m, const struct jwk_set *set, struct err *err)
 	return set ? unlock_here(m, set, err) : unlock_by_agent(m, err);
 }
 
+int model_vouched(struct model *m, const struct jwk_set *set, struct err *err)
+{
+	if (unlock_signed(set, file_header(m->file), file_crypto(m->file), err) < 0)
+		return -1;
+	if (digests_cover_all(file_digests(m->file), file_header(m->file)))
+		return 0;
+	return err_set(err, ERR_NOKEY, "the key set has no master key for it, and it has no digests of all tensors (ct encrypt --digests) that could be "
+	               "checked without one");
+}
+
 void model_close(struct model *m)
 {
 	file_free(m->file);
@@ -154,12 +125,12 @@ static int kind_of(struct model *m, enum model_kind *kind, struct err *err)
 		return err_sys(err, errno, "cannot be looked at");
 	uint64_t size = (uint64_t)m->st.st_size;
 	size_t len = size < sizeof first ? (size_t)size : sizeof first;
-	if (read_at(m->fd, first, len, 0, err) < 0)
+	if (source_read(m->fd, first, len, 0, err) < 0)
 		return -1;
 	if (header_look(first, len, size, &total) == HEADER_NOT)
 		return 0;
 	*kind = MODEL_BROKEN;
-	if (read_header(m, err) < 0 || header_parse(&m->plain, m->raw, m->raw_len, size, err) < 0)
+	if (source_header(m->fd, size, &m->raw, &m->raw_len, err) < 0 || header_parse(&m->plain, m->raw, m->raw_len, size, err) < 0)
 		return -1;
 	int encrypted = crypto_info_present(&m->plain, err);
 	*kind = encrypted == 0 ? MODEL_PLAIN : MODEL_ENCRYPTED;

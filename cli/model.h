@@ -29,6 +29,11 @@ int model_open(struct model *m, const char *path, struct err *err);
  */
 int model_unlock(struct model *m, const struct jwk_set *set, struct err *err);
 
+/*
+ * Without data keys: the set's verification key made the signature, and signed digests vouch for every tensor. -1: ERR_NOKEY, ERR_FORMAT.
+ */
+int model_vouched(struct model *m, const struct jwk_set *set, struct err *err);
+
 void model_close(struct model *m);
 
 /* What a file's content says: used where the name does not tell. */

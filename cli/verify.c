@@ -1,25 +1,25 @@
 /* ct verify: signature, policy, keys and every chunk of files; a line a file. */
-#include <dirent.h>
-#include <errno.h>
-#include <limits.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cli.h"
+#include "files.h"
 #include "jwk.h"
 #include "model.h"
 #include "progress.h"
 #include "text.h"
 #include "writer.h"
 
-#define DEPTH_MAX 64
+#define FAULTS_SHOWN 20 /* the rest is counted; --json has all */
 
 static const char HELP[] =
 	"usage: ct verify [--keys FILE] [OPTIONS] FILE…\n"
 	"\n"
-	"Checks that each file can be opened and that every byte of it is what was signed. A folder stands for all .safetensors files in it.\n"
+	"Checks that each file can be opened and that every byte of it is what was signed, and says where it is not. A folder stands for all\n"
+	".safetensors files in it. With a verification key alone (ct keygen --verifier) signature and digests are checked, where the file has\n"
+	"digests of all tensors (ct encrypt --digests).\n"
 	"A plain file fails: nothing vouches for it. Exit status 1 if any file failed.\n"
 	"\n"
 	"  -k, --keys FILE   key set; the private half of the signing key is not needed (default: ask the agent)\n"
@@ -34,89 +34,158 @@ struct verify {
 	size_t files, failed;
 };
 
-static void report(struct verify *v, const char *path, const struct err *err)
+/* What is known of one file. */
+struct verdict {
+	bool failed;
+	struct err err;              /* if it failed, but for damage */
+	struct writer_faults faults; /* damage */
+	bool tags, digests;          /* what was checked beside the signature */
+	size_t bare;                 /* plain tensors with bytes that nothing vouches for */
+};
+
+static void say_fault(const char *before, const struct writer_fault *x, const char *after)
+{
+	const char *name = TEXT(x->tensor->name.p, x->tensor->name.len);
+
+	printf("%stensor %s, chunk", before, name);
+	if (x->first == x->last)
+		printf(" %" PRIu64, x->first);
+	else
+		printf("s %" PRIu64 " to %" PRIu64, x->first, x->last);
+	printf(" (bytes %" PRIu64 " to %" PRIu64 " of the file)%s\n", x->begin, x->end, after);
+}
+
+static void say_faults(const char *path, const struct writer_faults *faults)
+{
+	if (faults->count == 1) {
+		printf("%s: EIO: ", TEXT(path, strlen(path)));
+		say_fault("", &faults->list[0], faults->chunks == 1 ? " is damaged: fetch the file again" : " are damaged: fetch the file again");
+		return;
+	}
+	printf("%s: EIO: %" PRIu64 " chunks are damaged: fetch the file again\n", TEXT(path, strlen(path)), faults->chunks);
+	for (size_t i = 0; i < faults->count && i < FAULTS_SHOWN; i++)
+		say_fault("  ", &faults->list[i], "");
+	if (faults->count > FAULTS_SHOWN)
+		printf("  and %zu more places (--json has all)\n", faults->count - FAULTS_SHOWN);
+}
+
+static void say(const char *path, const struct verdict *d)
+{
+	if (d->faults.count > 0)
+		say_faults(path, &d->faults);
+	else if (d->failed)
+		printf("%s: %s: %s\n", TEXT(path, strlen(path)), err_name(&d->err), d->err.text);
+	else if (cli.quiet)
+		return;
+	else if (d->bare > 0)
+		printf("%s: ok (but nothing vouches for %zu plain tensor%s)\n", TEXT(path, strlen(path)), d->bare, d->bare == 1 ? "" : "s");
+	else
+		printf("%s: ok%s\n", TEXT(path, strlen(path)), d->tags ? "" : " (signature and digests; no master key to try the data keys with)");
+	fflush(stdout);
+}
+
+static void put_faults(struct buf *b, const struct writer_faults *faults)
+{
+	buf_puts(b, ",\"faults\":[");
+	for (size_t i = 0; i < faults->count; i++) {
+		const struct writer_fault *x = &faults->list[i];
+		buf_puts(b, i ? ",{\"tensor\":" : "{\"tensor\":");
+		cli_json_string(b, x->tensor->name.p, x->tensor->name.len);
+		buf_puts(b, ",\"chunk\":");
+		buf_put_u64(b, x->first);
+		buf_puts(b, ",\"last_chunk\":");
+		buf_put_u64(b, x->last);
+		buf_puts(b, ",\"begin\":");
+		buf_put_u64(b, x->begin);
+		buf_puts(b, ",\"end\":");
+		buf_put_u64(b, x->end);
+		buf_putc(b, '}');
+	}
+	buf_putc(b, ']');
+}
+
+static void say_json(const char *path, const struct verdict *d)
 {
 	struct buf b = BUF_INIT;
 
-	v->files++;
-	v->failed += err != NULL;
-	if (!cli.json) {
-		if (err)
-			printf("%s: %s: %s\n", TEXT(path, strlen(path)), err_name(err), err->text);
-		else if (!cli.quiet)
-			printf("%s: ok\n", TEXT(path, strlen(path)));
-		fflush(stdout);
-		return;
-	}
 	buf_puts(&b, "{\"file\":");
 	cli_json_string(&b, path, strlen(path));
-	buf_puts(&b, err ? ",\"ok\":false,\"error\":\"" : ",\"ok\":true");
-	if (err) {
-		buf_puts(&b, err_name(err));
+	if (d->faults.count > 0) {
+		buf_puts(&b, ",\"ok\":false,\"error\":\"EIO\",\"message\":\"chunks are damaged: fetch the file again\"");
+	} else if (d->failed) {
+		buf_puts(&b, ",\"ok\":false,\"error\":\"");
+		buf_puts(&b, err_name(&d->err));
 		buf_puts(&b, "\",\"message\":");
-		cli_json_string(&b, err->text, strlen(err->text));
+		cli_json_string(&b, d->err.text, strlen(d->err.text));
+	} else {
+		buf_puts(&b, ",\"ok\":true");
+	}
+	if (!d->failed || d->faults.count > 0) {
+		buf_puts(&b, ",\"checked\":[\"signature\"");
+		buf_puts(&b, d->tags ? ",\"tags\"" : "");
+		buf_puts(&b, d->digests ? ",\"digests\"]" : "]");
+		buf_puts(&b, ",\"bare_tensors\":");
+		buf_put_u64(&b, d->bare);
+		put_faults(&b, &d->faults);
 	}
 	buf_putc(&b, '}');
 	cli_print(&b);
 }
 
-static void verify_file(struct verify *v, const char *path)
+static void report(struct verify *v, const char *path, const struct verdict *d)
 {
-	struct err err = { 0 };
+	v->files++;
+	v->failed += d->failed;
+	(cli.json ? say_json : say)(path, d);
+}
+
+static size_t count_bare(const struct file *f)
+{
+	const struct header *h = file_header(f);
+	size_t n = 0;
+
+	for (size_t t = 0; t < h->count && !file_digests(f)->present; t++)
+		n += file_crypto(f)->by_tensor[t] == CRYPTO_ABSENT && h->tensors[t].end > h->tensors[t].begin;
+	return n;
+}
+
+/* Keys, or without a master key signature and digests, if those vouch for every byte. */
+static int unlock(const struct verify *v, struct model *m, bool *tags, struct err *err)
+{
+	*tags = true;
+	if (model_unlock(m, v->set, err) == 0)
+		return 0;
+	if (!v->set || !m->encrypted || err->code != ERR_NOKEY)
+		return -1;
+	*tags = false;
+	return model_vouched(m, v->set, err);
+}
+
+static void verify_file(void *arg, const char *path, const char *rel, const struct err *not_there)
+{
+	struct verify *v = arg;
+	struct verdict d = { .failed = true };
 	struct progress bar;
 	struct model m;
-	int ret;
 
-	if (model_open(&m, path, &err) < 0) {
-		report(v, path, &err);
+	(void)rel;
+	if (not_there)
+		d.err = *not_there;
+	if (not_there || model_open(&m, path, &d.err) < 0) {
+		report(v, path, &d);
 		return;
 	}
-	ret = model_unlock(&m, v->set, &err);
-	if (ret == 0) {
+	if (unlock(v, &m, &d.tags, &d.err) == 0) {
+		d.digests = file_digests(m.file)->present;
+		d.bare = count_bare(m.file);
 		progress_start(&bar, path);
-		ret = writer_decrypt(m.file, m.fd, -1, v->jobs, &bar.counters, &err);
+		int ret = writer_verify(m.file, m.fd, d.tags, v->jobs, &bar.counters, &d.faults, &d.err);
 		progress_stop(&bar);
+		d.failed = ret < 0 || d.faults.count > 0;
 	}
+	report(v, path, &d);
+	writer_faults_release(&d.faults);
 	model_close(&m);
-	report(v, path, ret < 0 ? &err : NULL);
-}
-
-static int wanted(const struct dirent *d)
-{
-	return strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0;
-}
-
-static void verify_folder(struct verify *v, const char *path, int depth)
-{
-	static const char suffix[] = ".safetensors";
-	struct dirent **names = NULL;
-	struct err err = { 0 };
-	int n = depth > DEPTH_MAX ? -1 : scandir(path, &names, wanted, alphasort);
-
-	if (n < 0) {
-		err_sys(&err, depth > DEPTH_MAX ? ELOOP : errno, "cannot be looked into");
-		report(v, path, &err);
-		return;
-	}
-	for (int i = 0; i < n; i++) {
-		char in[PATH_MAX];
-		struct stat st;
-		size_t len = strlen(names[i]->d_name);
-		bool model = len >= sizeof suffix - 1 && strcmp(names[i]->d_name + len - (sizeof suffix - 1), suffix) == 0;
-		int room = snprintf(in, sizeof in, "%s/%s", path, names[i]->d_name);
-		free(names[i]);
-		if (room >= (int)sizeof in || stat(in, &st) < 0) {
-			if (model) {
-				err_sys(&err, room >= (int)sizeof in ? ENAMETOOLONG : errno, "cannot be opened");
-				report(v, in, &err);
-			}
-		} else if (S_ISDIR(st.st_mode)) {
-			verify_folder(v, in, depth + 1);
-		} else if (model) {
-			verify_file(v, in);
-		}
-	}
-	free(names);
 }
 
 int cmd_verify(int argc, char **argv)
@@ -155,19 +224,8 @@ int cmd_verify(int argc, char **argv)
 	if (keys && jwk_set_read(&set, keys, &err) < 0)
 		return cli_failed(keys, &err);
 	struct verify v = { .set = keys ? &set : NULL, .jobs = (unsigned int)jobs };
-	for (int i = optind; i < argc; i++) {
-		struct stat st;
-		size_t before = v.files;
-		if (stat(argv[i], &st) == 0 && S_ISDIR(st.st_mode)) {
-			verify_folder(&v, argv[i], 0);
-			if (v.files == before) {
-				cli_err(&err, ENOENT, "holds no .safetensors file");
-				report(&v, argv[i], &err);
-			}
-		} else {
-			verify_file(&v, argv[i]);
-		}
-	}
+	for (int i = optind; i < argc; i++)
+		files_each(argv[i], verify_file, &v);
 	jwk_set_release(&set);
 	return v.failed ? CLI_NO : CLI_OK;
 }

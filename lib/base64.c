@@ -95,3 +95,15 @@ ptrdiff_t base64_decode(enum base64_kind kind, const char *src, size_t len, void
 		d[1] = (uint8_t)(v >> 8);
 	return (ptrdiff_t)n;
 }
+
+void base64_put(struct buf *b, const void *src, size_t n)
+{
+	size_t chars = base64_encoded_len(BASE64_STD, n);
+
+	buf_putc(b, '"');
+	if (buf_reserve(b, chars)) {
+		base64_encode(BASE64_STD, src, n, b->data + b->len);
+		b->len += chars;
+	}
+	buf_putc(b, '"');
+}

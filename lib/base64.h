@@ -1,12 +1,14 @@
 /*
  * base64: strict RFC 4648. One spelling per value: unused bits must be zero, no white space.
- * Pure functions, thread and signal safe.
+ * Thread safe; all but base64_put() pure and signal safe.
  */
 #ifndef CT_BASE64_H
 #define CT_BASE64_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "buf.h"
 
 enum base64_kind {
 	BASE64_STD, /* '+' '/', padding required: what files carry */
@@ -24,5 +26,8 @@ void base64_encode(enum base64_kind kind, const void *src, size_t n, char *dst);
  * dst may be src (decoding in place).
  */
 ptrdiff_t base64_decode(enum base64_kind kind, const char *src, size_t len, void *dst, size_t cap);
+
+/* Appends a JSON string: the n bytes in BASE64_STD. */
+void base64_put(struct buf *b, const void *src, size_t n);
 
 #endif

@@ -23,9 +23,9 @@ struct big_chunk {
 
 #define MAC_ALG AEAD_AES256GCM
 
-int big_init(struct big *b, enum aead_alg alg)
+int big_init(struct big *b, enum aead_alg alg, const struct sha256 *sha)
 {
-	*b = (struct big){ .lock = LOCK_INIT };
+	*b = (struct big){ .lock = LOCK_INIT, .sha = sha };
 	b->mac_key = secret_new(aead_key_len(MAC_ALG));
 	b->open = aead_new(alg);
 	b->mac = aead_new(MAC_ALG);
@@ -74,8 +74,9 @@ static int pass(struct big *b, const struct big_ref *r, int fd, uint8_t (*macs)[
 {
 	int ret = -1;
 	struct aead *open = aead_clone(b->open), *a = aead_clone(b->mac);
-	uint8_t *piece = source_alloc(BIG_PIECE);
-	if (!open || !a || !piece || !aead_open_begin(open, r->key, r->iv)) {
+	struct sha256 *sha = r->digest ? sha256_clone(b->sha) : NULL;
+	uint8_t *piece = source_alloc(BIG_PIECE), digest[SHA256_LEN];
+	if (!open || !a || !piece || (r->digest && !sha) || !aead_open_begin(open, r->key, r->iv)) {
 		err_sys(err, ENOMEM, "verifying a chunk");
 		goto out;
 	}
@@ -83,14 +84,15 @@ static int pass(struct big *b, const struct big_ref *r, int fd, uint8_t (*macs)[
 		size_t n = r->len - at < BIG_PIECE ? (size_t)(r->len - at) : BIG_PIECE;
 		if (source_read(fd, piece, n, r->at + at, err) < 0)
 			goto out;
-		if (!mac(b, a, r, i, piece, n, macs[i]) || !aead_update(open, piece, piece, n)) {
+		if (!mac(b, a, r, i, piece, n, macs[i]) || (sha && !sha256_update(sha, piece, n)) || !aead_update(open, piece, piece, n)) {
 			err_sys(err, EIO, "verifying a chunk");
 			goto out;
 		}
 	}
-	ret = aead_open_finish(open, r->tag);
+	ret = aead_open_finish(open, r->tag) && (!sha || (sha256_finish(sha, digest) && memcmp(digest, r->digest, sizeof digest) == 0));
 out:
 	source_free(piece, BIG_PIECE);
+	sha256_free(sha);
 	aead_free(open);
 	aead_free(a);
 	return ret;

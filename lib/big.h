@@ -18,6 +18,7 @@
 #include "err.h"
 #include "lock.h"
 #include "secret.h"
+#include "sha256.h"
 
 #define BIG_PIECE 1048576u /* bytes: a multiple of 64, see aead_stream() */
 #define BIG_PATIENCE_MS 3000
@@ -29,6 +30,7 @@ struct big {
 	struct big_chunk *buckets[256];
 	struct secret *mac_key;
 	struct aead *open, *mac, *stream; /* never used themselves: cloned by who reads */
+	const struct sha256 *sha;         /* the same; the owner's; NULL where no chunk has a digest */
 	_Atomic uint32_t changes; /* futex: some pass ended */
 };
 
@@ -38,11 +40,12 @@ struct big_ref {
 	uint64_t chunk;
 	uint64_t at, len; /* bytes of the file */
 	const uint8_t *key, *tag;
+	const uint8_t *digest; /* of the ciphertext; NULL: none */
 	uint8_t iv[AEAD_IV_LEN];
 };
 
-/* For chunks under that algorithm. -1: no memory or no randomness; *b is released. */
-int big_init(struct big *b, enum aead_alg alg);
+/* For chunks under that algorithm. sha outlives *b. -1: no memory or no randomness; *b is released. */
+int big_init(struct big *b, enum aead_alg alg, const struct sha256 *sha);
 void big_release(struct big *b);
 
 /*

@@ -22,9 +22,14 @@ static bool is_one_of(struct str key, const char *const *names, size_t n)
 	return false;
 }
 
+bool crypto_info_is_key(struct str metadata_key)
+{
+	return is_one_of(metadata_key, keys, KEYS);
+}
+
 bool crypto_info_is_reserved(struct str metadata_key)
 {
-	return is_one_of(metadata_key, keys, KEYS) || is_one_of(metadata_key, own_keys, sizeof own_keys / sizeof own_keys[0]);
+	return crypto_info_is_key(metadata_key) || is_one_of(metadata_key, own_keys, sizeof own_keys / sizeof own_keys[0]);
 }
 
 int crypto_info_present(const struct header *h, struct err *err)

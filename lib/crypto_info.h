@@ -60,6 +60,9 @@ int crypto_info_present(const struct header *h, struct err *err);
 int crypto_info_parse(struct crypto_info *c, const struct header *h, struct err *err);
 void crypto_info_release(struct crypto_info *c);
 
+/* True for the four alone. */
+bool crypto_info_is_key(struct str metadata_key);
+
 /*
  * True for metadata keys that are not the user's: the four, and our own "__digests__" and "__licence__". The view leaves them out,
  * the writer refuses them in its input.

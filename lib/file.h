@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #include "crypto_info.h"
+#include "digests.h"
 #include "secret.h"
 
 struct file; /* opaque */
@@ -23,7 +24,7 @@ struct file_extent {
 	uint64_t begin, end;
 	const struct header_tensor *tensor; /* NULL in the header */
 	uint64_t tensor_end;                /* its end, or the header's */
-	uint64_t chunk;                     /* number within the tensor; 0 for plain tensors and the header */
+	uint64_t chunk;                     /* number within the tensor; 0 for the header and for plain tensors without digests */
 };
 
 /*
@@ -34,8 +35,8 @@ struct file *file_open(const uint8_t *raw, size_t len, uint64_t size, struct sec
 void file_free(struct file *f); /* wipes keys and cached plaintext; NULL is allowed */
 
 /*
- * The same in two steps, for who asks the agent between them: parse first (no keys yet: only file_header(), file_crypto() and
- * file_size() may be called), then hand over the keys. file_set_keys() takes ownership on success; -1: wrong length.
+ * The same in two steps, for who asks the agent between them: parse first (no keys yet: only file_header(), file_crypto(),
+ * file_digests(), file_size(), file_extent() and file_check() may be called), then hand over the keys. file_set_keys() takes ownership on success; -1: wrong length.
  */
 struct file *file_parse(const uint8_t *raw, size_t len, uint64_t size, struct err *err);
 int file_set_keys(struct file *f, struct secret *keys, struct err *err);
@@ -48,6 +49,7 @@ void file_forget(struct file *f);
 
 const struct header *file_header(const struct file *f);
 const struct crypto_info *file_crypto(const struct file *f);
+const struct digests *file_digests(const struct file *f);
 uint64_t file_size(const struct file *f);
 
 /*
@@ -58,6 +60,13 @@ uint64_t file_size(const struct file *f);
  */
 ssize_t file_read(struct file *f, int fd, uint64_t at, void *buf, size_t len, struct err *err);
 
+/*
+ * Checks the whole chunk that holds byte `at` (of a tensor): tag, if the keys are there, and digest, if it has one; nothing where it has neither.
+ * scratch: FILE_SCRATCH bytes, wiped or overwritten before they are freed. 0, or -1 as file_read().
+ */
+#define FILE_SCRATCH 262144u
+int file_check(struct file *f, int fd, uint64_t at, void *scratch, struct err *err);
+
 /* Chunks of which a part was read are kept for the next part. At most `bytes` of them from now on, until more are read. */
 void file_trim(struct file *f, size_t bytes);
 
@@ -66,7 +75,7 @@ void file_extent(const struct file *f, uint64_t at, struct file_extent *e);
 
 /*
  * The bytes around `at` < file_size() that are best read at once, since one of them costs as much: a chunk, or a piece of one that is too big
- * to keep. The header and plain tensors can be read from any byte; their units are pieces of 256 KiB. At most FILE_UNIT_MAX bytes.
+ * to keep. The header and plain tensors without digests can be read from any byte; their units are pieces of 256 KiB. At most FILE_UNIT_MAX bytes.
  */
 #define FILE_UNIT_MAX (4u << 20)
 void file_unit(const struct file *f, uint64_t at, uint64_t *begin, uint64_t *end);

@@ -37,19 +37,19 @@ int str_cmp(struct str a, struct str b)
 	return r ? r : a.len < b.len ? -1 : a.len > b.len;
 }
 
-static uint64_t le64(const uint8_t *p)
+uint64_t header_n(const uint8_t prefix[HEADER_PREFIX])
 {
-	uint64_t v = 0;
+	uint64_t n = 0;
 	for (int i = 7; i >= 0; i--)
-		v = v << 8 | p[i];
-	return v;
+		n = n << 8 | prefix[i];
+	return n;
 }
 
 enum header_look header_look(const uint8_t *first, size_t len, uint64_t size, uint64_t *total)
 {
 	if (len <= HEADER_PREFIX)
 		return HEADER_NOT;
-	uint64_t n = le64(first);
+	uint64_t n = header_n(first);
 	uint8_t c = first[HEADER_PREFIX];
 	/* 0xef: a byte order mark, which makes a header malformed but the file no less ours to refuse */
 	bool begins = c == '{' || c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == 0xef;
@@ -322,7 +322,7 @@ int header_parse(struct header *h, const uint8_t *raw, size_t len, uint64_t size
 	*h = (struct header){ 0 };
 	if (len < HEADER_PREFIX || size < len)
 		return err_set(err, ERR_FORMAT, "too short for a safetensors file");
-	h->n = le64(raw);
+	h->n = header_n(raw);
 	if (h->n > HEADER_MAX || h->n != len - HEADER_PREFIX)
 		return err_set(err, ERR_FORMAT, "header length %llu does not fit the file", (unsigned long long)h->n);
 	struct parser p = { .h = h, .err = err };

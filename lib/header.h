@@ -65,6 +65,9 @@ enum header_look header_look(const uint8_t *first, size_t len, uint64_t size, ui
  */
 int header_smells(const uint8_t *raw, size_t len);
 
+/* N, out of the first HEADER_PREFIX bytes; not checked. */
+uint64_t header_n(const uint8_t prefix[HEADER_PREFIX]);
+
 /* Parses raw[0 .. len) = 8 + N bytes of a file of `size` bytes. On failure (ERR_FORMAT, ENOMEM) *h is released. */
 int header_parse(struct header *h, const uint8_t *raw, size_t len, uint64_t size, struct err *err);
 void header_release(struct header *h);

@@ -327,6 +327,14 @@ static ssize_t read_all(int fd, struct secret *s, const char *shown, struct err 
 	}
 }
 
+static bool holds_secret(const struct jwk_set *set)
+{
+	for (size_t i = 0; i < set->count; i++)
+		if (set->keys[i].secret)
+			return true;
+	return false;
+}
+
 int jwk_set_read(struct jwk_set *set, const char *path, struct err *err)
 {
 	const char *shown = TEXT(path, strlen(path));
@@ -347,10 +355,6 @@ int jwk_set_read(struct jwk_set *set, const char *path, struct err *err)
 		err_sys(err, EISDIR, "%s", shown);
 		goto out;
 	}
-	if (S_ISREG(st.st_mode) && st.st_mode & 077) {
-		err_set(err, ERR_REJECTED, "%s: a key file that others may use (mode %04o): chmod 600 %s", shown, st.st_mode & 07777u, shown);
-		goto out;
-	}
 	text = secret_new(S_ISREG(st.st_mode) && st.st_size < JWK_FILE_MAX ? (size_t)st.st_size + 1 : JWK_FILE_MAX);
 	if (!text) {
 		err_sys(err, ENOMEM, "%s", shown);
@@ -360,7 +364,10 @@ int jwk_set_read(struct jwk_set *set, const char *path, struct err *err)
 	if (len < 0)
 		goto out;
 	r = jwk_set_parse(set, (const char *)text->data, (size_t)len, &why);
-	if (r < 0 && why.code == ERR_SYSTEM)
+	if (S_ISREG(st.st_mode) && st.st_mode & (r == 0 && !holds_secret(set) ? 022 : 077)) {
+		jwk_set_release(set);
+		r = err_set(err, ERR_REJECTED, "%s: a key file that others may use (mode %04o): chmod 600 %s", shown, st.st_mode & 07777u, shown);
+	} else if (r < 0 && why.code == ERR_SYSTEM)
 		err_sys(err, why.sys_errno, "%s", shown);
 	else if (r < 0)
 		err_set(err, why.code, "%s: not a JWK set: %s", shown, why.text);
@@ -417,7 +424,7 @@ static bool sink_kid(struct sink *s, const struct jwk *k)
 	return good;
 }
 
-static bool sink_key(struct sink *s, const struct jwk *k, enum jwk_spelling spelling, bool with_private)
+static bool sink_key(struct sink *s, const struct jwk *k, enum jwk_spelling spelling, enum jwk_part part)
 {
 	static const char *const rfc_alg[AEAD_ALGS] = {
 		[AEAD_AES128GCM] = "A128GCM",
@@ -442,7 +449,7 @@ static bool sink_key(struct sink *s, const struct jwk *k, enum jwk_spelling spel
 		return false;
 	if (k->kind == JWK_OKP) {
 		sink_bytes(s, "x", kind, k->x, sizeof k->x);
-		if (with_private && k->secret)
+		if (part == JWK_ALL && k->secret)
 			sink_bytes(s, "d", kind, k->secret->data, k->secret->len);
 	} else {
 		sink_bytes(s, "k", kind, k->secret->data, k->secret->len);
@@ -451,30 +458,35 @@ static bool sink_key(struct sink *s, const struct jwk *k, enum jwk_spelling spel
 	return true;
 }
 
-static bool sink_set(struct sink *s, const struct jwk_set *set, enum jwk_spelling spelling, bool with_private)
+static bool sink_set(struct sink *s, const struct jwk_set *set, enum jwk_spelling spelling, enum jwk_part part)
 {
+	bool first = true;
+
 	sink_puts(s, "{\"keys\":[\n");
 	for (size_t i = 0; i < set->count; i++) {
-		if (!sink_key(s, &set->keys[i], spelling, with_private))
+		if (part == JWK_VERIFIER && set->keys[i].kind != JWK_OKP)
+			continue;
+		sink_puts(s, first ? "" : ",\n");
+		first = false;
+		if (!sink_key(s, &set->keys[i], spelling, part))
 			return false;
-		sink_puts(s, i + 1 < set->count ? ",\n" : "\n");
 	}
-	sink_puts(s, "]}\n");
+	sink_puts(s, "\n]}\n");
 	return true;
 }
 
-struct secret *jwk_set_write(const struct jwk_set *set, enum jwk_spelling spelling, bool with_private)
+struct secret *jwk_set_write(const struct jwk_set *set, enum jwk_spelling spelling, enum jwk_part part)
 {
 	struct sink s = { NULL, 0 };
 	struct secret *out;
 
-	if (!sink_set(&s, set, spelling, with_private))
+	if (!sink_set(&s, set, spelling, part))
 		return NULL;
 	out = secret_new(s.len);
 	if (!out)
 		return NULL;
 	s = (struct sink){ (char *)out->data, 0 };
-	if (!sink_set(&s, set, spelling, with_private)) {
+	if (!sink_set(&s, set, spelling, part)) {
 		secret_free(out);
 		return NULL;
 	}

@@ -44,14 +44,23 @@ struct jwk_set {
 /* Parses text[0 .. len), which the caller wipes. On failure (ERR_FORMAT with the key's place, ENOMEM) *set is empty. */
 int jwk_set_parse(struct jwk_set *set, const char *text, size_t len, struct err *err);
 
-/* Reads a key file of at most JWK_FILE_MAX bytes. Refuses one that group or others can read or write (ERR_REJECTED, with the remedy). */
+/*
+ * Reads a key file of at most JWK_FILE_MAX bytes. Refuses one that group or others can read or write (ERR_REJECTED, with the remedy); a set of
+ * verification keys alone may be read.
+ */
 int jwk_set_read(struct jwk_set *set, const char *path, struct err *err);
 void jwk_set_release(struct jwk_set *set);
 
 enum jwk_spelling { JWK_REFERENCE, JWK_RFC7517 };
 
-/* The set as JSON text in locked memory; without `d` unless with_private. NULL: no memory. The caller frees. */
-struct secret *jwk_set_write(const struct jwk_set *set, enum jwk_spelling spelling, bool with_private);
+enum jwk_part {
+	JWK_ALL,
+	JWK_READER,   /* without d: decrypts, and is secret */
+	JWK_VERIFIER, /* verification keys alone: public */
+};
+
+/* The set, or a part of it, as JSON text in locked memory. NULL: no memory. The caller frees. */
+struct secret *jwk_set_write(const struct jwk_set *set, enum jwk_spelling spelling, enum jwk_part part);
 
 /* The key of that kind a file asks for: by kid, or the first of the kind where the file names none. NULL: not there. */
 const struct jwk *jwk_set_find(const struct jwk_set *set, enum jwk_kind kind, bool has_kid, struct str kid);

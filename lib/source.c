@@ -1,8 +1,11 @@
 #include "source.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 
+#include "header.h"
 #include "sys.h"
 
 int source_read(int fd, void *buf, size_t len, uint64_t at, struct err *err)
@@ -18,6 +21,29 @@ int source_read(int fd, void *buf, size_t len, uint64_t at, struct err *err)
 		done += (size_t)r;
 	}
 	return 0;
+}
+
+int source_header(int fd, uint64_t size, uint8_t **raw, size_t *len, struct err *err)
+{
+	uint8_t first[HEADER_PREFIX];
+	uint64_t n;
+
+	if (size < HEADER_PREFIX + 2)
+		return err_set(err, ERR_FORMAT, "is not a safetensors file: %" PRIu64 " bytes are too short", size);
+	if (source_read(fd, first, sizeof first, 0, err) < 0)
+		return -1;
+	n = header_n(first);
+	if (n > HEADER_MAX || n > size - HEADER_PREFIX)
+		return err_set(err, ERR_FORMAT, "is not a safetensors file, or is cut short: it says its header has %" PRIu64 " bytes", n);
+	*len = (size_t)(HEADER_PREFIX + n);
+	*raw = malloc(*len);
+	if (!*raw)
+		return err_sys(err, ENOMEM, "a header of %" PRIu64 " bytes", n);
+	if (source_read(fd, *raw, *len, 0, err) == 0)
+		return 0;
+	free(*raw);
+	*raw = NULL;
+	return -1;
 }
 
 void *source_alloc(size_t len)

@@ -105,6 +105,19 @@ int unlock_verify(const struct jwk_set *sets, size_t nsets, const struct header 
 	return r > 0 ? 0 : -1;
 }
 
+int unlock_signed(const struct jwk_set *set, const struct header *h, const struct crypto_info *c, struct err *err)
+{
+	struct search s = { .kek = true, .signed_text = BUF_INIT };
+	const struct jwk *signer = jwk_set_find(set, JWK_OKP, c->sign.has_kid, c->sign.kid);
+	int r = signer ? is_good(&s, set, 0, h, c, signer->x, err) : 0;
+
+	s.both = s.signer = signer != NULL;
+	if (r == 0)
+		r = explain(&s, c, err);
+	buf_release(&s.signed_text);
+	return r > 0 ? 0 : -1;
+}
+
 struct secret *unlock_keys(const struct jwk_set *set, const struct crypto_info *c, struct err *err)
 {
 	const struct jwk *kek = jwk_set_find(set, JWK_OCT, c->enc.has_kid, c->enc.kid);

@@ -25,6 +25,9 @@
 int unlock_verify(const struct jwk_set *sets, size_t nsets, const struct header *h, const struct crypto_info *c, size_t *which,
                   struct err *err);
 
+/* The set's verification key made the signature, whether or not it has the master key too. -1: ERR_NOKEY, ERR_FORMAT, ENOMEM. */
+int unlock_signed(const struct jwk_set *set, const struct header *h, const struct crypto_info *c, struct err *err);
+
 /*
  * All data keys, in the order of c->entries, aead_key_len(c->alg) bytes each. NULL with ERR_FORMAT (which entry) or ENOMEM.
  * The caller frees. Call it only for a set that unlock_verify() found.

@@ -8,13 +8,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base64.h"
 #include "buf.h"
-#include "canon.h"
 #include "chunk.h"
 #include "crypto_info.h"
+#include "digests.h"
+#include "emit.h"
 #include "header.h"
 #include "secret.h"
+#include "sha256.h"
+#include "source.h"
 #include "text.h"
 #include "writer_io.h"
 
@@ -23,24 +25,24 @@
 #define COUNTER_MAX (UINT64_C(1) << 32)             /* chunks that the 32-bit counter in an IV can number */
 #define ENTRY_MIN 150u                              /* a lower bound of an entry's length in __encryption__, without its tags */
 
-/* A data key as the header carries it. */
-struct wrapped {
-	uint8_t key[AEAD_KEY_MAX];
-	uint8_t iv[AEAD_IV_LEN];
-	uint8_t tag[AEAD_TAG_LEN];
+/* What becomes of one tensor. */
+struct part {
+	struct crypto_entry *entry; /* NULL: it stays plain */
+	uint64_t step;              /* bytes per chunk; 0: a single one */
+	uint64_t chunks;            /* of which each gets a tag, if encrypted, and a digest, if they are wanted and it is not empty */
+	uint8_t *tags;
+	uint8_t *digests; /* NULL: none */
 };
 
-/* Everything per tensor is indexed as header.tensors. */
 struct plan {
 	const struct writer_params *p;
 	int in, out;
-	struct header h; /* the input's */
-	uint64_t cs;     /* 0: not chunked */
-	uint64_t *first; /* count + 1 of them: number of the tensor's first tag */
-	uint8_t *tags;   /* first[count] × 16 bytes */
-	uint8_t (*ivs)[AEAD_IV_LEN];
-	struct wrapped *wrapped;
-	struct secret *deks;
+	struct header h;      /* the input's */
+	struct part *parts;   /* as header.tensors */
+	struct crypto_info c; /* the output's; entries by name */
+	struct digests d;     /* the output's */
+	uint8_t *tags;        /* of all parts */
+	struct secret *deks;  /* as c.entries */
 	size_t key_len;
 	uint64_t n; /* the output's header, bytes */
 
@@ -51,23 +53,12 @@ struct plan {
 
 static int plan_header(struct plan *pl, uint64_t size, struct err *err)
 {
-	uint8_t prefix[HEADER_PREFIX], *raw = NULL;
-	uint64_t n = 0;
-	int ret = -1;
+	uint8_t *raw;
+	size_t len;
 
-	if (size < HEADER_PREFIX + 2)
-		return err_set(err, ERR_FORMAT, "not a safetensors file: %" PRIu64 " bytes are too short", size);
-	if (writer_read_at(pl->in, prefix, sizeof prefix, 0, err) < 0)
+	if (source_header(pl->in, size, &raw, &len, err) < 0)
 		return -1;
-	for (int i = 7; i >= 0; i--)
-		n = n << 8 | prefix[i];
-	if (n > HEADER_MAX || n > size - HEADER_PREFIX)
-		return err_set(err, ERR_FORMAT, "not a safetensors file: a header of %" PRIu64 " bytes does not fit", n);
-	raw = malloc(HEADER_PREFIX + n);
-	if (!raw)
-		return err_sys(err, ENOMEM, "a header of %" PRIu64 " bytes", n);
-	if (writer_read_at(pl->in, raw, HEADER_PREFIX + n, 0, err) == 0)
-		ret = header_parse(&pl->h, raw, HEADER_PREFIX + n, size, err);
+	int ret = header_parse(&pl->h, raw, len, size, err);
 	free(raw);
 	return ret;
 }
@@ -95,35 +86,96 @@ static int plan_check(struct plan *pl, struct err *err)
 	return 0;
 }
 
-/* Counts the tags, and refuses what the format cannot hold before anything is allocated for it. */
-static int plan_chunks(struct plan *pl, struct err *err)
+static int choose_tensors(struct plan *pl, struct err *err)
 {
-	uint64_t total = 0, limit = HEADER_MAX / 4 * 3 / AEAD_TAG_LEN;
+	const struct writer_params *p = pl->p;
+	struct crypto_info *c = &pl->c;
 
-	if (pl->p->version == 2 && pl->p->chunk_size == 0)
+	if (p->version == 2 && p->chunk_size == 0)
 		return err_set(err, ERR_FORMAT, "a chunk size of 0");
-	pl->cs = pl->p->version == 2 ? pl->p->chunk_size : 0;
-	pl->first = calloc(pl->h.count + 1, sizeof *pl->first);
-	if (!pl->first)
-		return err_sys(err, ENOMEM, "%zu tensors", pl->h.count);
+	*c = (struct crypto_info){ .version = p->version, .chunk_size = p->version == 2 ? p->chunk_size : 0, .alg = p->alg, .local = p->local,
+		                   .remote = p->remote };
+	c->enc = (struct crypto_key_ref){ .has_kid = p->kek->has_kid, .kid = { p->kek->kid, p->kek->kid_len } };
+	c->sign = (struct crypto_key_ref){ .has_kid = p->signer->has_kid, .kid = { p->signer->kid, p->signer->kid_len } };
 	if (pl->h.count > HEADER_MAX / ENTRY_MIN)
 		return err_set(err, ERR_FORMAT, "%zu tensors: their entries do not fit into a header of %u bytes", pl->h.count, HEADER_MAX);
-	for (size_t t = 0; t < pl->h.count; t++) {
-		const struct header_tensor *x = &pl->h.tensors[t];
-		uint64_t len = x->end - x->begin, chunks = pl->cs == 0 && len == 0 ? 0 : chunk_count(len, pl->cs);
-		if (pl->p->alg != AEAD_CHACHA20POLY1305 && len > GCM_MAX && (pl->cs == 0 || pl->cs > GCM_MAX))
-			return err_set(err, ERR_FORMAT, "tensor %s: %" PRIu64 " bytes under one nonce are more than GCM's %" PRIu64
-			               ": use format version 2 with smaller chunks", TEXT(x->name.p, x->name.len), len, GCM_MAX);
-		if (chunks > COUNTER_MAX)
-			return err_set(err, ERR_FORMAT, "tensor %s: %" PRIu64 " chunks are more than the format can number: use larger chunks",
-			               TEXT(x->name.p, x->name.len), chunks);
-		if (chunks > limit - total)
-			return err_set(err, ERR_FORMAT, "chunks of %" PRIu64 " bytes: their tags do not fit into a header of %u bytes; use larger "
-			               "chunks", pl->cs, HEADER_MAX);
-		pl->first[t] = total;
-		total += chunks;
+	pl->parts = calloc(pl->h.count + 1, sizeof *pl->parts);
+	c->entries = calloc(pl->h.count + 1, sizeof *c->entries);
+	pl->d.by_tensor = calloc(pl->h.count + 1, sizeof *pl->d.by_tensor);
+	if (!pl->parts || !c->entries || !pl->d.by_tensor)
+		return err_sys(err, ENOMEM, "%zu tensors", pl->h.count);
+	for (size_t i = 0; i < pl->h.count; i++) {
+		size_t t = pl->h.by_name[i];
+		if (p->wanted && !p->wanted(p->wanted_arg, pl->h.tensors[t].name))
+			continue;
+		c->entries[c->count] = (struct crypto_entry){ .name = pl->h.tensors[t].name };
+		pl->parts[t].entry = &c->entries[c->count++];
 	}
-	pl->first[pl->h.count] = total;
+	pl->d.present = p->digests || c->count < pl->h.count;
+	pl->d.chunk_size = !c->chunk_size ? CHUNK_DEFAULT : c->chunk_size < DIGESTS_CHUNK_MIN ? DIGESTS_CHUNK_MIN :
+	                   c->chunk_size > DIGESTS_CHUNK_MAX ? DIGESTS_CHUNK_MAX : c->chunk_size;
+	return 0;
+}
+
+static bool has_digests(const struct plan *pl, const struct part *part)
+{
+	return pl->d.present && (pl->p->digests || !part->entry);
+}
+
+/* Counts the chunks of one tensor, and refuses what the format cannot hold before anything is allocated for it. */
+static int count_chunks(const struct plan *pl, const struct header_tensor *x, struct part *part, struct err *err)
+{
+	uint64_t len = x->end - x->begin, cs = pl->c.chunk_size;
+
+	part->step = part->entry ? cs : pl->d.chunk_size;
+	part->chunks = len == 0 && !(part->entry && cs) ? 0 : chunk_count(len, part->step);
+	if (!part->entry)
+		return 0;
+	if (pl->p->alg != AEAD_CHACHA20POLY1305 && len > GCM_MAX && (cs == 0 || cs > GCM_MAX))
+		return err_set(err, ERR_FORMAT, "tensor %s: %" PRIu64 " bytes under one nonce are more than GCM's %" PRIu64
+		               ": use format version 2 with smaller chunks", TEXT(x->name.p, x->name.len), len, GCM_MAX);
+	if (part->chunks > COUNTER_MAX)
+		return err_set(err, ERR_FORMAT, "tensor %s: %" PRIu64 " chunks are more than the format can number: use larger chunks",
+		               TEXT(x->name.p, x->name.len), part->chunks);
+	return 0;
+}
+
+/* Room for all tags and digests, which the chunks of all tensors fill in. */
+static int plan_chunks(struct plan *pl, struct err *err)
+{
+	uint64_t tags = 0, digests = 0, limit = HEADER_MAX / 4 * 3; /* bytes that fit as base64 */
+
+	for (size_t t = 0; t < pl->h.count; t++) {
+		struct part *part = &pl->parts[t];
+		if (count_chunks(pl, &pl->h.tensors[t], part, err) < 0)
+			return -1;
+		uint64_t each = (part->entry ? AEAD_TAG_LEN : 0) + (has_digests(pl, part) ? SHA256_LEN : 0);
+		if (each && part->chunks > (limit - tags - digests) / each)
+			return err_set(err, ERR_FORMAT, "chunks of %" PRIu64 " bytes: their tags%s do not fit into a header of %u bytes; use larger "
+			               "chunks", part->step, pl->d.present ? " and digests" : "", HEADER_MAX);
+		tags += part->entry ? part->chunks * AEAD_TAG_LEN : 0;
+		digests += has_digests(pl, part) ? part->chunks * SHA256_LEN : 0;
+	}
+	pl->tags = calloc(tags + 1, 1);
+	pl->d.bytes = calloc(digests + 1, 1);
+	if (!pl->tags || !pl->d.bytes)
+		return err_sys(err, ENOMEM, "tags for %zu tensors", pl->h.count);
+	tags = digests = 0;
+	for (size_t t = 0; t < pl->h.count; t++) {
+		struct part *part = &pl->parts[t];
+		if (part->entry) {
+			part->tags = pl->tags + tags;
+			part->entry->tags = part->tags;
+			part->entry->tag_count = part->chunks;
+			tags += part->chunks * AEAD_TAG_LEN;
+		}
+		if (has_digests(pl, part)) {
+			uint64_t count = digests_count(pl->h.tensors[t].end - pl->h.tensors[t].begin, part->step);
+			part->digests = pl->d.bytes + digests;
+			pl->d.by_tensor[t] = (struct digests_of){ part->digests, count };
+			digests += count * SHA256_LEN;
+		}
+	}
 	return 0;
 }
 
@@ -146,24 +198,18 @@ static bool draw_iv(uint8_t iv[AEAD_IV_LEN], uint64_t chunks)
 
 static int plan_keys(struct plan *pl, struct err *err)
 {
-	size_t count = pl->h.count;
 	struct aead *a = aead_new(pl->p->alg);
 	int ret = -1;
 
-	pl->deks = secret_new(count * pl->key_len);
-	pl->ivs = calloc(count + 1, sizeof *pl->ivs);
-	pl->wrapped = calloc(count + 1, sizeof *pl->wrapped);
-	pl->tags = calloc(pl->first[count] + 1, AEAD_TAG_LEN);
-	if (!a || !pl->deks || !pl->ivs || !pl->wrapped || !pl->tags) {
-		err_sys(err, ENOMEM, "keys for %zu tensors", count);
+	pl->deks = secret_new(pl->c.count * pl->key_len);
+	if (!a || !pl->deks) {
+		err_sys(err, ENOMEM, "keys for %zu tensors", pl->c.count);
 		goto out;
 	}
-	for (size_t t = 0; t < count; t++) {
-		uint8_t *dek = pl->deks->data + t * pl->key_len;
-		struct wrapped *w = &pl->wrapped[t];
-		if (RAND_priv_bytes(dek, (int)pl->key_len) != 1 || RAND_bytes(w->iv, sizeof w->iv) != 1 ||
-		    !draw_iv(pl->ivs[t], pl->first[t + 1] - pl->first[t]) ||
-		    !aead_seal(a, pl->p->kek->secret->data, w->iv, dek, w->key, pl->key_len, w->tag)) {
+	for (size_t i = 0; i < pl->c.count; i++) {
+		uint8_t *dek = pl->deks->data + i * pl->key_len;
+		struct crypto_entry *e = &pl->c.entries[i];
+		if (RAND_priv_bytes(dek, (int)pl->key_len) != 1 || !draw_iv(e->iv, e->tag_count) || !writer_wrap_key(a, pl->p->kek, dek, pl->key_len, e)) {
 			err_sys(err, EIO, "OpenSSL cannot make keys");
 			goto out;
 		}
@@ -174,153 +220,28 @@ out:
 	return ret;
 }
 
-static void put_base64(struct buf *b, const char *name, const void *bytes, size_t len)
+/* The output's header. Its length depends on nothing that the data decides, so it is right even before tags and digests are known. */
+static int header_text(struct plan *pl, struct buf *text, bool sign, struct err *err)
 {
-	size_t chars = base64_encoded_len(BASE64_STD, len);
-
-	buf_putc(b, '"');
-	buf_puts(b, name);
-	buf_puts(b, "\":\"");
-	if (buf_reserve(b, chars)) {
-		base64_encode(BASE64_STD, bytes, len, b->data + b->len);
-		b->len += chars;
-	}
-	buf_putc(b, '"');
-}
-
-static void put_encryption(struct buf *b, const struct plan *pl)
-{
-	buf_putc(b, '{');
-	for (size_t i = 0; i < pl->h.count; i++) {
-		size_t t = pl->h.by_name[i];
-		const struct wrapped *w = &pl->wrapped[t];
-		uint64_t tags = pl->first[t + 1] - pl->first[t];
-		if (i > 0)
-			buf_putc(b, ',');
-		buf_put_json_string(b, pl->h.tensors[t].name.p, pl->h.tensors[t].name.len);
-		buf_puts(b, ":{");
-		put_base64(b, "wrapped_key", w->key, pl->key_len);
-		buf_putc(b, ',');
-		put_base64(b, "key_iv", w->iv, sizeof w->iv);
-		buf_putc(b, ',');
-		put_base64(b, "key_tag", w->tag, sizeof w->tag);
-		buf_putc(b, ',');
-		/* An empty tensor of version 1 has neither. */
-		put_base64(b, pl->cs ? "base_iv" : "iv", pl->ivs[t], tags ? AEAD_IV_LEN : 0);
-		buf_putc(b, ',');
-		put_base64(b, pl->cs ? "tags" : "tag", pl->tags + pl->first[t] * AEAD_TAG_LEN, (size_t)tags * AEAD_TAG_LEN);
-		buf_putc(b, '}');
-	}
-	buf_putc(b, '}');
-}
-
-static void put_key(struct buf *b, const char *alg, const struct jwk *key, const char *kty)
-{
-	buf_puts(b, "{\"alg\":\"");
-	buf_puts(b, alg);
-	buf_putc(b, '"');
-	if (key->has_kid) {
-		buf_puts(b, ",\"kid\":");
-		buf_put_json_string(b, key->kid, key->kid_len);
-	}
-	buf_puts(b, ",\"kty\":\"");
-	buf_puts(b, kty);
-	buf_puts(b, "\"}");
-}
-
-static void put_crypto_keys(struct buf *b, const struct plan *pl)
-{
-	buf_putc(b, '{');
-	if (pl->cs) {
-		buf_puts(b, "\"chunk_size\":");
-		buf_put_u64(b, pl->cs);
-		buf_putc(b, ',');
-	}
-	buf_puts(b, "\"enc\":");
-	put_key(b, aead_alg_name(pl->p->alg), pl->p->kek, "oct");
-	buf_puts(b, ",\"sign\":");
-	put_key(b, "ed25519", pl->p->signer, "okp");
-	buf_puts(b, pl->cs ? ",\"version\":\"2\"}" : ",\"version\":\"1\"}");
-}
-
-static void put_policy(struct buf *b, const struct writer_params *p)
-{
-	buf_puts(b, "{\"local\":");
-	buf_put_json_string(b, p->local.p, p->local.len);
-	buf_puts(b, ",\"remote\":");
-	buf_put_json_string(b, p->remote.p, p->remote.len);
-	buf_putc(b, '}');
-}
-
-static int by_key(const void *a, const void *b)
-{
-	return str_cmp(((const struct header_meta *)a)->key, ((const struct header_meta *)b)->key);
-}
-
-static bool keep_all(struct str key)
-{
-	(void)key;
-	return true;
-}
-
-#define STR(b) ((struct str){ (b).data, (b).len })
-#define LITERAL(s) ((struct str){ s, sizeof(s) - 1 })
-
-/*
- * The output's header as JSON without padding. Its length depends on nothing that the data decides, so it is right even before
- * the tags and the signature are known. A signature is made only if `sign` is true.
- */
-static int header_text(const struct plan *pl, struct buf *text, bool sign, struct err *err)
-{
-	struct buf enc = BUF_INIT, keys = BUF_INIT, policy = BUF_INIT, msg = BUF_INIT;
+	struct buf digests = BUF_INIT;
 	struct header h = pl->h; /* borrows all but meta */
-	uint8_t sig[SIGN_LEN] = { 0 };
-	char sig64[96];
-	size_t sig64_len = base64_encoded_len(BASE64_STD, SIGN_LEN);
 	int ret = -1;
 
-	base64_encode(BASE64_STD, sig, SIGN_LEN, sig64);
-	put_encryption(&enc, pl);
-	put_crypto_keys(&keys, pl);
-	put_policy(&policy, pl->p);
-	h.meta = calloc(pl->h.meta_count + 4, sizeof *h.meta);
-	if (!h.meta || enc.failed || keys.failed || policy.failed) {
+	h.meta = calloc(pl->h.meta_count + 1, sizeof *h.meta);
+	if (pl->d.present)
+		digests_put(&digests, &pl->h, &pl->d);
+	if (!h.meta || digests.failed) {
 		err_sys(err, ENOMEM, "the new header");
 		goto out;
 	}
 	if (pl->h.meta_count > 0)
 		memcpy(h.meta, pl->h.meta, pl->h.meta_count * sizeof *h.meta);
-	h.meta_count = pl->h.meta_count + 4;
-	h.meta[pl->h.meta_count] = (struct header_meta){ LITERAL("__encryption__"), STR(enc) };
-	h.meta[pl->h.meta_count + 1] = (struct header_meta){ LITERAL("__crypto_keys__"), STR(keys) };
-	h.meta[pl->h.meta_count + 2] = (struct header_meta){ LITERAL("__policy__"), STR(policy) };
-	h.meta[pl->h.meta_count + 3] = (struct header_meta){ LITERAL("__signature__"), { sig64, sig64_len } };
-	qsort(h.meta, h.meta_count, sizeof *h.meta, by_key);
-
-	if (sign) {
-		canon_signed(&msg, &h);
-		if (msg.failed) {
-			err_sys(err, ENOMEM, "the text to sign");
-			goto out;
-		}
-		if (!sign_make(pl->p->signer->secret->data, msg.data, msg.len, sig)) {
-			err_sys(err, EIO, "OpenSSL cannot sign");
-			goto out;
-		}
-		base64_encode(BASE64_STD, sig, SIGN_LEN, sig64);
-		buf_release(&msg);
-	}
-	canon_write(text, &h, keep_all);
-	if (text->failed)
-		err_sys(err, ENOMEM, "the new header");
-	else
-		ret = 0;
+	if (pl->d.present)
+		h.meta[h.meta_count++] = (struct header_meta){ { "__digests__", strlen("__digests__") }, { digests.data, digests.len } };
+	ret = emit_header(text, &h, &pl->c, sign ? pl->p->signer->secret->data : NULL, err);
 out:
 	free(h.meta);
-	buf_release(&enc);
-	buf_release(&keys);
-	buf_release(&policy);
-	buf_release(&msg);
+	buf_release(&digests);
 	return ret;
 }
 
@@ -329,38 +250,25 @@ static int plan_layout(struct plan *pl, struct err *err)
 	struct buf text = BUF_INIT;
 	int ret = header_text(pl, &text, false, err);
 
-	pl->n = (text.len + 7) / 8 * 8;
+	pl->n = emit_n(text.len, pl->p->reserve);
 	buf_release(&text);
 	if (ret < 0)
 		return -1;
 	if (pl->n > HEADER_MAX)
 		return err_set(err, ERR_FORMAT, "the encrypted file's header would have %" PRIu64 " bytes, more than the format's %u%s", pl->n,
-		               HEADER_MAX, pl->cs ? ": use larger chunks" : "");
+		               HEADER_MAX, pl->c.chunk_size ? ": use larger chunks" : "");
 	if (ftruncate(pl->out, (off_t)(HEADER_PREFIX + pl->n + pl->h.data_len)) < 0)
 		return err_sys(err, errno, "cannot size the output");
 	return 0;
 }
 
-static int write_header(const struct plan *pl, struct err *err)
+static int write_header(struct plan *pl, struct err *err)
 {
 	struct buf text = BUF_INIT;
-	uint8_t prefix[HEADER_PREFIX];
 	int ret = header_text(pl, &text, true, err);
 
-	if (ret < 0)
-		goto out;
-	while (text.len < pl->n && !text.failed)
-		buf_putc(&text, ' ');
-	if (text.failed || text.len != pl->n) {
-		ret = err_sys(err, ENOMEM, "the new header");
-		goto out;
-	}
-	for (int i = 0; i < 8; i++)
-		prefix[i] = (uint8_t)(pl->n >> (8 * i));
-	ret = writer_write_at(pl->out, prefix, sizeof prefix, 0, err);
 	if (ret == 0)
-		ret = writer_write_at(pl->out, text.data, text.len, HEADER_PREFIX, err);
-out:
+		ret = writer_put_header(pl->out, &text, pl->n, err);
 	buf_release(&text);
 	return ret;
 }
@@ -375,14 +283,14 @@ struct run {
 /* The chunk at (*t, *i), skipping tensors that have none left; false at the end. */
 static bool chunk_at(const struct plan *pl, size_t *t, uint64_t *i, uint64_t *begin, uint64_t *size)
 {
-	while (*t < pl->h.count && *i >= pl->first[*t + 1] - pl->first[*t]) {
+	while (*t < pl->h.count && *i >= pl->parts[*t].chunks) {
 		(*t)++;
 		*i = 0;
 	}
 	if (*t >= pl->h.count)
 		return false;
 	const struct header_tensor *x = &pl->h.tensors[*t];
-	chunk_range(x->end - x->begin, pl->cs, *i, begin, size);
+	chunk_range(x->end - x->begin, pl->parts[*t].step, *i, begin, size);
 	*begin += x->begin;
 	return true;
 }
@@ -406,84 +314,102 @@ static bool take_run(struct plan *pl, struct run *r)
 	return r->chunks > 0;
 }
 
-struct chunk_keys {
-	const uint8_t *dek;
-	uint8_t iv[AEAD_IV_LEN];
-	uint8_t *tag;
+/* What a thread seals with. */
+struct tools {
+	struct aead *aead;
+	struct sha256 *sha; /* NULL: no digests */
+	uint8_t *buf;       /* PIECE bytes */
 };
 
-static bool chunk_keys(const struct plan *pl, size_t t, uint64_t i, struct chunk_keys *k)
+static bool begin_chunk(const struct plan *pl, const struct tools *w, const struct part *part, uint64_t i)
 {
-	k->dek = pl->deks->data + t * pl->key_len;
-	k->tag = pl->tags + (pl->first[t] + i) * AEAD_TAG_LEN;
-	return chunk_iv(pl->ivs[t], i, k->iv);
+	uint8_t iv[AEAD_IV_LEN];
+
+	if (part->entry) {
+		const uint8_t *dek = pl->deks->data + (size_t)(part->entry - pl->c.entries) * pl->key_len;
+		if (!chunk_iv(part->entry->iv, i, iv) || !aead_seal_begin(w->aead, dek, iv))
+			return false;
+	}
+	return !part->digests || sha256_begin(w->sha);
 }
 
-static int seal_small(struct plan *pl, struct aead *a, const struct run *r, uint8_t *buf, struct err *err)
+/* In place. The digest is of what stands in the file: the ciphertext, or the plain tensor. */
+static bool update_chunk(const struct tools *w, const struct part *part, uint8_t *p, size_t len)
+{
+	return (!part->entry || aead_update(w->aead, p, p, len)) && (!part->digests || sha256_update(w->sha, p, len));
+}
+
+static bool finish_chunk(const struct tools *w, const struct part *part, uint64_t i, uint64_t size)
+{
+	return (!part->entry || aead_seal_finish(w->aead, part->tags + i * AEAD_TAG_LEN)) &&
+	       (!part->digests || size == 0 || sha256_finish(w->sha, part->digests + i * SHA256_LEN));
+}
+
+static int seal_small(struct plan *pl, const struct tools *w, const struct run *r, struct err *err)
 {
 	uint64_t begin, size, i = r->chunk;
 	size_t t = r->tensor;
-	struct chunk_keys k;
 
-	if (writer_read_at(pl->in, buf, (size_t)r->len, HEADER_PREFIX + pl->h.n + r->begin, err) < 0)
+	if (source_read(pl->in, w->buf, (size_t)r->len, HEADER_PREFIX + pl->h.n + r->begin, err) < 0)
 		return -1;
 	for (uint64_t n = 0; n < r->chunks && chunk_at(pl, &t, &i, &begin, &size); n++, i++) {
-		uint8_t *at = buf + (begin - r->begin);
-		if (!chunk_keys(pl, t, i, &k) || !aead_seal(a, k.dek, k.iv, at, at, (size_t)size, k.tag))
+		const struct part *part = &pl->parts[t];
+		if (!begin_chunk(pl, w, part, i) || !update_chunk(w, part, w->buf + (begin - r->begin), (size_t)size) ||
+		    !finish_chunk(w, part, i, size))
 			return err_sys(err, EIO, "OpenSSL cannot encrypt");
 	}
-	if (writer_write_at(pl->out, buf, (size_t)r->len, HEADER_PREFIX + pl->n + r->begin, err) < 0)
+	if (writer_write_at(pl->out, w->buf, (size_t)r->len, HEADER_PREFIX + pl->n + r->begin, err) < 0)
 		return -1;
 	writer_crew_done(&pl->crew, r->len);
 	return 0;
 }
 
-static int seal_large(struct plan *pl, struct aead *a, const struct run *r, uint8_t *buf, struct err *err)
+static int seal_large(struct plan *pl, const struct tools *w, const struct run *r, struct err *err)
 {
-	struct chunk_keys k;
+	const struct part *part = &pl->parts[r->tensor];
 
-	if (!chunk_keys(pl, r->tensor, r->chunk, &k) || !aead_seal_begin(a, k.dek, k.iv))
+	if (!begin_chunk(pl, w, part, r->chunk))
 		return err_sys(err, EIO, "OpenSSL cannot encrypt");
 	for (uint64_t at = 0; at < r->len;) {
 		size_t len = r->len - at < PIECE ? (size_t)(r->len - at) : PIECE;
 		if (!writer_crew_goes_on(&pl->crew))
 			return 0;
-		if (writer_read_at(pl->in, buf, len, HEADER_PREFIX + pl->h.n + r->begin + at, err) < 0)
+		if (source_read(pl->in, w->buf, len, HEADER_PREFIX + pl->h.n + r->begin + at, err) < 0)
 			return -1;
-		if (!aead_update(a, buf, buf, len))
+		if (!update_chunk(w, part, w->buf, len))
 			return err_sys(err, EIO, "OpenSSL cannot encrypt");
-		if (writer_write_at(pl->out, buf, len, HEADER_PREFIX + pl->n + r->begin + at, err) < 0)
+		if (writer_write_at(pl->out, w->buf, len, HEADER_PREFIX + pl->n + r->begin + at, err) < 0)
 			return -1;
 		at += len;
 		writer_crew_done(&pl->crew, len);
 	}
-	return aead_seal_finish(a, k.tag) ? 0 : err_sys(err, EIO, "OpenSSL cannot encrypt");
+	return finish_chunk(w, part, r->chunk, r->len) ? 0 : err_sys(err, EIO, "OpenSSL cannot encrypt");
 }
 
 static void seal_runs(void *arg)
 {
 	struct plan *pl = arg;
-	struct aead *a = aead_new(pl->p->alg);
-	uint8_t *buf = malloc(PIECE);
+	struct tools w = { .aead = aead_new(pl->p->alg), .sha = pl->d.present ? sha256_new() : NULL, .buf = malloc(PIECE) };
 	struct err e = { 0 };
 	struct run r = { 0 };
 
-	if (!a || !buf) {
+	if (!w.aead || !w.buf || (pl->d.present && !w.sha)) {
 		err_sys(&e, ENOMEM, "a thread's buffer");
 		writer_crew_fail(&pl->crew, 0, &e);
 		goto out;
 	}
 	while (writer_crew_goes_on(&pl->crew) && take_run(pl, &r)) {
-		if ((r.len <= PIECE ? seal_small : seal_large)(pl, a, &r, buf, &e) < 0) {
+		if ((r.len <= PIECE ? seal_small : seal_large)(pl, &w, &r, &e) < 0) {
 			writer_crew_fail(&pl->crew, r.begin, &e);
 			break;
 		}
 	}
 out:
-	aead_free(a);
-	if (buf)
-		secret_wipe(buf, PIECE);
-	free(buf);
+	aead_free(w.aead);
+	sha256_free(w.sha);
+	if (w.buf)
+		secret_wipe(w.buf, PIECE);
+	free(w.buf);
 }
 
 int writer_encrypt(int in, uint64_t size, int out, const struct writer_params *p, struct writer_progress *pr, struct err *err)
@@ -493,7 +419,8 @@ int writer_encrypt(int in, uint64_t size, int out, const struct writer_params *p
 
 	if (plan_header(&pl, size, err) < 0)
 		return -1;
-	if (plan_check(&pl, err) < 0 || plan_chunks(&pl, err) < 0 || plan_keys(&pl, err) < 0 || plan_layout(&pl, err) < 0)
+	if (plan_check(&pl, err) < 0 || choose_tensors(&pl, err) < 0 || plan_chunks(&pl, err) < 0 || plan_keys(&pl, err) < 0 ||
+	    plan_layout(&pl, err) < 0)
 		goto out;
 	writer_crew_init(&pl.crew, pr, pl.h.data_len);
 	if (writer_crew_run(&pl.crew, p->jobs, seal_runs, &pl, err) < 0)
@@ -501,10 +428,10 @@ int writer_encrypt(int in, uint64_t size, int out, const struct writer_params *p
 	ret = write_header(&pl, err);
 out:
 	header_release(&pl.h);
-	free(pl.first);
+	crypto_info_release(&pl.c);
+	digests_release(&pl.d);
+	free(pl.parts);
 	free(pl.tags);
-	free(pl.ivs);
-	free(pl.wrapped);
 	secret_free(pl.deks);
 	return ret;
 }

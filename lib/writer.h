@@ -1,5 +1,5 @@
 /*
- * writer: encrypts and decrypts whole files, streaming: memory depends on neither the file's nor a tensor's size.
+ * writer: encrypts, decrypts and verifies whole files, streaming: memory depends on neither the file's nor a tensor's size.
  *
  * Input and output are open descriptors of regular files, used by pread and pwrite; the caller does names, temporary files, fsync and
  * rename. `jobs` threads share the chunks. A cancel flag is looked at between pieces.
@@ -20,6 +20,10 @@ struct writer_params {
 	uint64_t chunk_size; /* bytes, v2 */
 	const struct jwk *kek, *signer; /* signer with d */
 	struct str local, remote;       /* policies */
+	bool (*wanted)(void *arg, struct str name); /* which tensors are encrypted; NULL: all */
+	void *wanted_arg;
+	bool digests;                   /* of the encrypted tensors, too; plain ones beside encrypted ones always have them */
+	uint64_t reserve;               /* bytes for a longer header later (emit.h) */
 	unsigned int jobs;              /* >= 1 */
 };
 
@@ -37,7 +41,28 @@ int writer_encrypt(int in, uint64_t size, int out, const struct writer_params *p
 
 struct file;
 
-/* Writes the whole view of f, whose ciphertext is `in`, to `out` (-1: only check every chunk). ERR_DAMAGED names tensor and chunk. */
+/* Writes the whole view of f, whose ciphertext is `in`, to `out`. ERR_DAMAGED names tensor and chunk. */
 int writer_decrypt(struct file *f, int in, int out, unsigned int jobs, struct writer_progress *pr, struct err *err);
+
+/* Damaged chunks that follow one another in a tensor. */
+struct writer_fault {
+	const struct header_tensor *tensor; /* the file's */
+	uint64_t first, last;               /* numbers of chunks */
+	uint64_t begin, end;                /* bytes of the file */
+};
+
+struct writer_faults {
+	struct writer_fault *list; /* by begin */
+	size_t count, cap;
+	uint64_t chunks; /* how many are damaged, in all */
+};
+
+/*
+ * Checks every chunk of f. keys: tags and digests; else f has no keys yet, and digests alone are looked at. 0: *faults says what is damaged (nothing: all
+ * that was checked is right); the caller releases. -1: it could not be read, or was cut short; nothing to release.
+ */
+int writer_verify(struct file *f, int in, bool keys, unsigned int jobs, struct writer_progress *pr, struct writer_faults *faults,
+                  struct err *err);
+void writer_faults_release(struct writer_faults *faults);
 
 #endif

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "chunk.h"
 #include "file.h"
 #include "text.h"
 #include "writer.h"
@@ -15,54 +14,12 @@
 
 struct job {
 	struct file *f;
-	const struct header *h;
-	const struct crypto_info *c;
 	int in, out;
 	uint64_t data; /* file offset of the data section */
 
 	struct writer_crew crew;
-	size_t next_tensor; /* the cursor, under crew.lock */
-	uint64_t next_chunk;
+	struct writer_cursor cursor; /* under crew.lock */
 };
-
-/* The next piece that one thread takes: file offsets. */
-struct piece {
-	uint64_t begin, len;
-};
-
-/* The chunk at the cursor, relative to the data section; false at the end. What is not encrypted comes in steps. */
-static bool next_chunk(struct job *j, uint64_t *begin, uint64_t *size)
-{
-	for (; j->next_tensor < j->h->count; j->next_tensor++, j->next_chunk = 0) {
-		const struct header_tensor *x = &j->h->tensors[j->next_tensor];
-		uint64_t len = x->end - x->begin;
-		uint64_t cs = j->c->by_tensor[j->next_tensor] == CRYPTO_ABSENT ? STEP : j->c->chunk_size;
-		if (len == 0 || j->next_chunk >= chunk_count(len, cs))
-			continue;
-		chunk_range(len, cs, j->next_chunk, begin, size);
-		*begin += x->begin;
-		return true;
-	}
-	return false;
-}
-
-static bool take_piece(struct job *j, struct piece *p)
-{
-	uint64_t begin, size;
-
-	*p = (struct piece){ 0 };
-	pthread_mutex_lock(&j->crew.lock);
-	while (p->len < BATCH && next_chunk(j, &begin, &size)) {
-		if (p->len > 0 && size > BATCH - p->len)
-			break;
-		if (p->len == 0)
-			p->begin = j->data + begin;
-		p->len += size;
-		j->next_chunk++;
-	}
-	pthread_mutex_unlock(&j->crew.lock);
-	return p->len > 0;
-}
 
 static int damage(const struct job *j, uint64_t at, struct err *err)
 {
@@ -89,7 +46,7 @@ static int copy(struct job *j, uint64_t *at, uint64_t len, uint8_t *buf, size_t 
 			return err_set(err, ERR_DAMAGED, "the file ends at byte %" PRIu64 ": it was cut short while it was read", *at);
 		if (n < 0)
 			return !err || err->code == ERR_DAMAGED ? damage(j, *at, err) : -1;
-		if (j->out >= 0 && writer_write_at(j->out, buf, (size_t)n, *at, err) < 0)
+		if (writer_write_at(j->out, buf, (size_t)n, *at, err) < 0)
 			return -1;
 		*at += (uint64_t)n;
 		if (*at > j->data)
@@ -103,14 +60,14 @@ static void work(void *arg)
 	struct job *j = arg;
 	uint8_t *buf = malloc(HOLD);
 	struct err e = { 0 };
-	struct piece p;
+	struct writer_piece p;
 
 	if (!buf) {
 		err_sys(&e, ENOMEM, "a thread's buffer");
 		writer_crew_fail(&j->crew, 0, &e);
 		return;
 	}
-	while (writer_crew_goes_on(&j->crew) && take_piece(j, &p)) {
+	while (writer_crew_goes_on(&j->crew) && writer_take(&j->crew, &j->cursor, &p)) {
 		if (copy(j, &p.begin, p.len, buf, p.len <= HOLD ? HOLD : STEP, &e) < 0) {
 			writer_crew_fail(&j->crew, p.begin, &e);
 			break;
@@ -122,19 +79,18 @@ static void work(void *arg)
 
 int writer_decrypt(struct file *f, int in, int out, unsigned int jobs, struct writer_progress *pr, struct err *err)
 {
-	struct job j = { .f = f, .h = file_header(f), .c = file_crypto(f), .in = in, .out = out };
+	struct job j = { .f = f, .in = in, .out = out, .data = HEADER_PREFIX + file_header(f)->n, .cursor = { .f = f, .batch = BATCH } };
 	uint64_t at = 0;
 	struct err e = { 0 };
 	uint8_t *buf;
 	int ret;
 
-	j.data = HEADER_PREFIX + j.h->n;
-	if (out >= 0 && ftruncate(out, (off_t)file_size(f)) < 0)
+	if (ftruncate(out, (off_t)file_size(f)) < 0)
 		return err_sys(err, errno, "cannot size the output");
 	buf = malloc(STEP);
 	if (!buf)
 		return err_sys(err, ENOMEM, "a buffer");
-	writer_crew_init(&j.crew, pr, j.h->data_len);
+	writer_crew_init(&j.crew, pr, file_header(f)->data_len);
 	ret = copy(&j, &at, j.data, buf, STEP, &e);
 	free(buf);
 	if (ret < 0)

@@ -152,7 +152,7 @@ such" >err.json 2>err && return 1
 		assert all(t["encrypted"] for t in i["tensors"]) and not any(t["encrypted"] for t in p["tensors"])
 		assert i["metadata"] == p["metadata"] == {"format": "pt", "note": "\u00e9 \"quoted\""} and not p["encrypted"]
 		v = [json.loads(x) for x in open("v.json")]
-		assert v[0] == {"file": "e.safetensors", "ok": True}
+		assert v[0] == {"file": "e.safetensors", "ok": True, "checked": ["signature", "tags"], "bare_tensors": 0, "faults": []}
 		assert v[1]["file"] == "plain.safetensors" and v[1]["ok"] is False and v[1]["error"] == "EPERM" and v[1]["message"]
 		assert err["error"] == "ENOENT" and err["file"] == "no\nsuch" and err["message"]
 		assert err2["error"] == "EPERM" and err2["file"] == "plain.safetensors"
