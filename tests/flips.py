@@ -41,16 +41,25 @@ SMALL = [
     ("partial", "aes256gcm.jwk", False),                                   # a plain tensor without digests
     ("mut_unknown_field_in_tensorinfo_unsigned", "aes256gcm.jwk", True),   # spellings that the signature does not cover
     ("ct_spelled", "aes256gcm.jwk", True),
-    ("ct_v2", "aes256gcm.jwk", False),
     ("ct_v1", "aes256gcm.jwk", False),
+    ("ct_partial", "aes256gcm.jwk", False),                                # plain tensors with digests
+    ("ct_digests", "aes256gcm.jwk", False),                                # encrypted ones with digests, too
+    ("ct_digests_v1", "aes256gcm.jwk", False),
 ]
-DECRYPTED = "aes256gcm_v2_c7"
-# file: key set, bytes of its tensors, options of ct encrypt
-BIG = {
-    "big_v2": ("aes256gcm.jwk", 3 << 20, ["--chunk-size", "65536"]),
-    "big_v1": ("aes256gcm.jwk", 5 << 20, ["--format-version", "1"]),       # checked piece by piece (lib/big.h)
+OWN = {
+    "ct_v1": ["--format-version", "1"],
+    "ct_spelled": ["--chunk-size", "40"],
+    "ct_partial": ["--chunk-size", "20", "--tensors", "!a"],
+    "ct_digests": ["--chunk-size", "20", "--tensors", "!a", "--digests"],
+    "ct_digests_v1": ["--format-version", "1", "--digests"],
 }
-RESERVE = 4096  # bytes of padding in a big file's header
+VERIFIED = "ct_digests", "ct_digests_v1"  # without a master key as well
+DECRYPTED = "aes256gcm_v2_c7"
+# file: key set, bytes of its tensors, options of ct encrypt. All with the default reserve: 4 KiB of padding and more.
+BIG = {
+    "big_v2": ("aes256gcm.jwk", 3 << 20, ["--chunk-size", "65536", "--tensors", "!plain"]),
+    "big_v1": ("aes256gcm.jwk", 5 << 20, ["--format-version", "1", "--tensors", "!plain"]),  # checked piece by piece (lib/big.h)
+}
 
 deviations = []
 
@@ -200,30 +209,36 @@ def check_opening(model, opened):
         wrong(f"{model.name}: no change of an unsigned spelling opens: the file is not what it is here for")
 
 
-def verify(folder):
+def verify_one(model, keys, every_bit, title):
     """Every mutant is a file in a folder; a line of JSON each."""
-    for name, keys, every_bit in SMALL:
-        model, said, opened = Model(folder, name, keys), {}, set()
-        mutants = model.mutants(every_bit)
-        with tempfile.TemporaryDirectory(dir=folder) as tmp:
-            for at, new in mutants:
-                (pathlib.Path(tmp) / f"{at}-{new}.safetensors").write_bytes(model.changed(at, new))
-            r = run_ct("verify", "--json", "-j", "2", "--keys", model.keys, tmp)
-        for line in r.stdout.splitlines():
-            x = json.loads(line)
-            said[tuple(map(int, pathlib.Path(x["file"]).stem.split("-")))] = x.get("error", "ok" if x["ok"] else "?")
-        if r.returncode != 1 or said.keys() != set(mutants):
-            wrong(f"ct verify, {name}: status {r.returncode}, {len(said)} lines for {len(mutants)} files: {r.stderr[-500:]}")
-            continue
+    mutants, said, opened = model.mutants(every_bit), {}, set()
+    with tempfile.TemporaryDirectory(dir=model.path.parent) as tmp:
         for at, new in mutants:
-            what, bad, _ = model.outcome(at, new)
-            want = ("EIO",) if bad else ("ok",) if what == "opens" else ("EBADMSG", "ENOKEY", "EPERM")
-            if said[at, new] not in want:
-                wrong(f"ct verify, {name}: byte {at} -> {new}: {said[at, new]}, should be {'/'.join(want)}")
-            if at < model.data and said[at, new] == "ok":
-                opened.add((at, new))
-        check_opening(model, opened)
-        print(f"ct verify, {name}: {len(mutants)} changes, {len(opened)} in the header that open", flush=True)
+            (pathlib.Path(tmp) / f"{at}-{new}.safetensors").write_bytes(model.changed(at, new))
+        r = run_ct("verify", "--json", "-j", "2", "--keys", keys, tmp)
+    for line in r.stdout.splitlines():
+        x = json.loads(line)
+        said[tuple(map(int, pathlib.Path(x["file"]).stem.split("-")))] = x
+    if r.returncode != 1 or said.keys() != set(mutants):
+        return wrong(f"{title}: status {r.returncode}, {len(said)} lines for {len(mutants)} files: {r.stderr[-500:]}")
+    for at, new in mutants:
+        (what, bad, _), x = model.outcome(at, new), said[at, new]
+        got = "ok" if x["ok"] else x["error"]
+        want = ("EIO",) if bad else ("ok",) if what == "opens" else ("EBADMSG", "ENOKEY", "EPERM")
+        if got not in want or [[f["begin"], f["end"]] for f in x.get("faults", [])] != [list(c) for c in bad]:
+            wrong(f"{title}: byte {at} -> {new}: {x}, should be {'/'.join(want)} {bad}")
+        if at < model.data and got == "ok":
+            opened.add((at, new))
+    check_opening(model, opened)
+    print(f"{title}: {len(mutants)} changes, {len(opened)} in the header that open", flush=True)
+
+
+def verify(folder):
+    for name, keys, every_bit in SMALL:
+        model = Model(folder, name, keys)
+        verify_one(model, model.keys, every_bit, f"ct verify, {name}")
+        if name in VERIFIED:
+            verify_one(model, f"{folder}/{keys}.verifier", False, f"ct verify without a master key, {name}")
 
 
 def decrypt(folder):
@@ -340,11 +355,6 @@ def plain_file(path, sizes):
     path.write_bytes(struct.pack("<Q", len(h)) + h + b"".join(hashlib.shake_256(name.encode()).digest(n) for name, n in sizes))
 
 
-def padded(raw, more):
-    n = struct.unpack("<Q", raw[:8])[0]
-    return struct.pack("<Q", n + more) + raw[8:8 + n] + b" " * more + raw[8 + n:]
-
-
 def spelled(raw):
     """The same file with a header in another spelling, all of which is unsigned."""
     n = struct.unpack("<Q", raw[:8])[0]
@@ -363,17 +373,16 @@ def make(folder):
     for name, *_ in SMALL:
         if not name.startswith("ct_"):
             shutil.copy(VECTORS / f"{name}.safetensors", folder)
+    if run_ct("keygen", "-q", "--from", str(folder / "aes256gcm.jwk"), "--verifier", str(folder / "aes256gcm.jwk.verifier")).returncode:
+        sys.exit("ct keygen --verifier")
     plain = folder / "plain"
     plain_file(plain, [("a", 50), ("none", 0), ("\u00e9", 33)])
-    own = {"ct_v2": ["--chunk-size", "20"], "ct_v1": ["--format-version", "1"], "ct_spelled": ["--chunk-size", "40"]}
-    for name, options in own.items():
-        encrypt(folder, name, "aes256gcm.jwk", options)
+    for name, options in OWN.items():
+        encrypt(folder, name, "aes256gcm.jwk", ["--header-reserve", "0", *options])
     (folder / "ct_spelled.safetensors").write_bytes(spelled((folder / "ct_spelled.safetensors").read_bytes()))
     for name, (keys, size, options) in BIG.items():
-        plain_file(plain, [("first", 1000), ("body", size - 101000), ("tail", 100000)])
+        plain_file(plain, [("first", 1000), ("body", size - 301000), ("plain", 200000), ("tail", 100000)])
         encrypt(folder, name, keys, options)
-        path = folder / f"{name}.safetensors"
-        path.write_bytes(padded(path.read_bytes(), RESERVE))
 
 
 def encrypt(folder, name, keys, options):
