@@ -12,11 +12,10 @@
 #include "emit.h"
 #include "jwk.h"
 #include "policy.h"
+#include "publish.h"
 #include "select.h"
 #include "text.h"
 #include "writer.h"
-
-#define POLICY_MAX 1048576u
 
 static const char HELP[] =
 	"usage: ct encrypt --keys FILE [OPTIONS] IN OUT\n"
@@ -123,91 +122,13 @@ static int parse_options(int argc, char **argv, struct options *o)
 	return -1;
 }
 
-/* Reads the policy's text into malloc'ed memory. */
-static int read_policy(const char *path, struct str *text, struct err *err)
+static int choose_alg(const struct options *o, struct writer_params *p, struct err *err)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY), ret = -1;
-	char *buf = malloc(POLICY_MAX + 1);
-	size_t len = 0;
-
-	if (fd < 0) {
-		err_sys(err, errno, "cannot be opened");
-		goto out;
-	}
-	if (!buf) {
-		err_sys(err, ENOMEM, "the policy");
-		goto out;
-	}
-	for (;;) {
-		ssize_t n = read(fd, buf + len, POLICY_MAX + 1 - len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			err_sys(err, errno, "cannot be read");
-			goto out;
-		}
-		if (n == 0)
-			break;
-		len += (size_t)n;
-		if (len > POLICY_MAX) {
-			cli_err(err, EFBIG, "a policy has at most %u bytes", POLICY_MAX);
-			goto out;
-		}
-	}
-	for (size_t at = 0, n; at < len; at += n) {
-		uint32_t cp;
-		n = text_utf8_decode(buf + at, len - at, &cp);
-		/* Policy engines stop at a NUL: what follows would go unseen. */
-		if (n == 0 || cp == 0) {
-			cli_err(err, EINVAL, "byte %zu is not UTF-8 text: a policy is text", at);
-			goto out;
-		}
-	}
-	*text = (struct str){ buf, len };
-	ret = 0;
-out:
-	if (ret < 0)
-		free(buf);
-	if (fd >= 0)
-		close(fd);
-	return ret;
-}
-
-/* Readers find a key by its kid or, where it has none, take the first of its kind. */
-static int check_findable(const struct jwk_set *set, const struct jwk *k, const char *what, struct err *err)
-{
-	const struct jwk *found = jwk_set_find(set, k->kind, k->has_kid, (struct str){ k->kid, k->kid_len });
-
-	if (found == k || (found && k->kind == JWK_OKP && memcmp(found->x, k->x, sizeof k->x) == 0))
-		return 0;
-	return cli_err(err, EINVAL, "its %s has no key id, and readers would take the first of its kind instead: give the key a kid", what);
-}
-
-static int choose_keys(const struct jwk_set *set, const struct options *o, struct writer_params *p, struct err *err)
-{
-	for (size_t i = 0; i < set->count; i++) {
-		const struct jwk *k = &set->keys[i];
-		if (k->kind == JWK_OCT && !p->kek)
-			p->kek = k;
-		if (k->kind == JWK_OKP && k->secret && !p->signer)
-			p->signer = k;
-	}
-	if (!p->kek)
-		return err_set(err, ERR_NOKEY, "holds no master key (kty oct): ct keygen makes one");
-	if (!p->signer)
-		return err_set(err, ERR_NOKEY, "holds no private signing key (kty okp with d): a set for readers cannot encrypt");
-	if (check_findable(set, p->kek, "master key", err) < 0 || check_findable(set, p->signer, "private signing key", err) < 0)
-		return -1;
 	p->alg = o->has_alg ? o->alg : p->kek->has_alg ? p->kek->alg : AEAD_AES256GCM;
 	/* A key without an algorithm of its own is used by its length. */
 	if (!o->has_alg && !p->kek->has_alg && p->kek->secret->len == aead_key_len(AEAD_AES128GCM))
 		p->alg = AEAD_AES128GCM;
-	if (p->kek->has_alg && p->kek->alg != p->alg)
-		return cli_err(err, EINVAL, "its master key is for %s, not for %s", aead_alg_name(p->kek->alg), aead_alg_name(p->alg));
-	if (p->kek->secret->len != aead_key_len(p->alg))
-		return cli_err(err, EINVAL, "its master key has %zu bytes, %s needs %zu", p->kek->secret->len, aead_alg_name(p->alg),
-		               aead_key_len(p->alg));
-	return 0;
+	return publish_key_fits(p->kek, p->alg, err);
 }
 
 static int encrypt_model(const struct convert *self, const char *path, struct out *out, struct writer_progress *pr, struct err *err)
@@ -250,9 +171,9 @@ int cmd_encrypt(int argc, char **argv)
 		.reserve = o.reserve,
 		.jobs = o.jobs ? (unsigned int)o.jobs : cli_jobs(),
 	};
-	if (jwk_set_read(&set, o.keys, &err) < 0 || choose_keys(&set, &o, &p, &err) < 0) {
+	if (jwk_set_read(&set, o.keys, &err) < 0 || publish_keys(&set, &p.kek, &p.signer, &err) < 0 || choose_alg(&o, &p, &err) < 0) {
 		status = cli_failed(o.keys, &err);
-	} else if (o.policy && read_policy(o.policy, &policy, &err) < 0) {
+	} else if (o.policy && publish_policy(o.policy, &policy, &err) < 0) {
 		status = cli_failed(o.policy, &err);
 	} else {
 		if (o.policy)

@@ -13,6 +13,7 @@ static const struct {
 	{ "encrypt", cmd_encrypt, "encrypt a model: a file, or a folder with all that is in it" },
 	{ "decrypt", cmd_decrypt, "write the plain model back to a file or folder" },
 	{ "inspect", cmd_inspect, "show what a file says of itself; needs no key" },
+	{ "rewrap", cmd_rewrap, "new keys and policy for encrypted files, data untouched" },
 	{ "verify", cmd_verify, "check signature and every byte of files" },
 	{ "run", cmd_run, "run a program that sees plain models, or not at all" },
 	{ "doctor", cmd_doctor, "say what works here, and what to do about the rest" },

@@ -1,5 +1,5 @@
 /*
- * writer: encrypts, decrypts and verifies whole files, streaming: memory depends on neither the file's nor a tensor's size.
+ * writer: encrypts, decrypts, verifies and re-keys whole files, streaming: memory depends on neither the file's nor a tensor's size.
  *
  * Input and output are open descriptors of regular files, used by pread and pwrite; the caller does names, temporary files, fsync and
  * rename. `jobs` threads share the chunks. A cancel flag is looked at between pieces.
@@ -11,7 +11,9 @@
 #include <stdbool.h>
 
 #include "aead.h"
+#include "buf.h"
 #include "err.h"
+#include "crypto_info.h"
 #include "jwk.h"
 
 struct writer_params {
@@ -64,5 +66,30 @@ struct writer_faults {
 int writer_verify(struct file *f, int in, bool keys, unsigned int jobs, struct writer_progress *pr, struct writer_faults *faults,
                   struct err *err);
 void writer_faults_release(struct writer_faults *faults);
+
+/* New keys and policy for an encrypted file whose data stays as it is. */
+struct writer_rewrap {
+	const struct jwk *kek, *signer; /* the new ones: kek of the file's algorithm, signer with d */
+	const struct str *local;        /* the new policy; NULL: the old one stays */
+	uint64_t reserve;               /* for a header that does not fit where the old one was (emit.h) */
+};
+
+struct writer_rewrapped {
+	struct buf text; /* the new header */
+	uint64_t old_n, n, data_len; /* bytes; n == old_n: the data stays at its place */
+};
+
+/*
+ * Makes the header: data keys (in the order of c->entries, out of unlock_keys()) wrapped anew, new signature; tensors, tags, version, chunk size and all
+ * other metadata stay. The caller releases r->text; on failure (ERR_FORMAT: it would be too long, ENOMEM) nothing is left.
+ */
+int writer_rewrap_header(const struct header *h, const struct crypto_info *c, const struct secret *deks, const struct writer_rewrap *p,
+                         struct writer_rewrapped *r, struct err *err);
+
+/*
+ * Fills the new file `out` (empty) from `in`: cloned where the file system can (FICLONE; *cloned says so), else the data is copied. pr must not be
+ * NULL.
+ */
+int writer_rewrap(struct writer_rewrapped *r, int in, int out, bool *cloned, struct writer_progress *pr, struct err *err);
 
 #endif
