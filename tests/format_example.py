@@ -1,16 +1,15 @@
 """format_example.py: the worked example of docs/FORMAT.md, made from that document alone.
 
-  block           prints what stands in the section "A worked example" between its two marks
-  files FOLDER    writes the same: keys.jwk, plain.safetensors, example.safetensors, view.safetensors
-  document PATH   prints what stands there in the document at PATH
+  block               prints what must stand in the section "A worked example" between its two marks
+  document PATH       prints what stands there in the document at PATH
+  shown PATH TITLE    writes the bytes that the document shows under that title
 
 Nothing in it is drawn at random, so that it is the same in every run. Never use such keys.
 """
 import base64
 import hashlib
-import json
-import os
 import pathlib
+import re
 import struct
 import sys
 
@@ -57,25 +56,25 @@ def tensors():
 
 
 def encrypt():
-    """(the encrypted file, its signed bytes, lines about each step)"""
+    """(the encrypted file, its signed bytes, lines about each step, the signature)"""
     data, entries, digests, steps = b"", {}, {}, []
     for name, _, _, content, encrypted in TENSORS:
         if not encrypted:
             pieces = [content[i:i + PIECE] for i in range(0, len(content), PIECE)]
             digests[name] = b64(b"".join(hashlib.sha256(p).digest() for p in pieces))
-            steps += [f"{name} digest 0     {hashlib.sha256(pieces[0]).hexdigest()}"]
+            steps += [f"{name}", f"  digest 0     {hashlib.sha256(pieces[0]).hexdigest()}"]
             data += content
             continue
         key, key_iv, base_iv = SECRETS[name]
         wrapped, key_tag = judge.aead_seal(ALG, MASTER, key_iv, key)
-        steps += [f"{name} data key     {key.hex()}", f"{name} key_iv       {key_iv.hex()}", f"{name} wrapped_key  {wrapped.hex()}",
-                  f"{name} key_tag      {key_tag.hex()}", f"{name} base_iv      {base_iv.hex()}"]
+        steps += [f"{name}", f"  data key     {key.hex()}", f"  key_iv       {key_iv.hex()}", f"  wrapped_key  {wrapped.hex()}",
+                  f"  key_tag      {key_tag.hex()}", f"  base_iv      {base_iv.hex()}"]
         tags = b""
         for i in range(max(1, -(-len(content) // CHUNK))):
             nonce, part = judge.chunk_iv(base_iv, i), content[i * CHUNK:(i + 1) * CHUNK]
             sealed, tag = judge.aead_seal(ALG, key, nonce, part)
-            steps += [f"{name} chunk {i}      nonce {nonce.hex()}", f"             plaintext {part.hex()}", f"             ciphertext {sealed.hex()}",
-                      f"             tag {tag.hex()}"]
+            steps += [f"{name}, chunk {i}", f"  nonce        {nonce.hex()}", f"  plaintext    {part.hex() or '(none)'}",
+                      f"  ciphertext   {sealed.hex() or '(none)'}", f"  tag          {tag.hex()}"]
             data, tags = data + sealed, tags + tag
         entries[name] = {"wrapped_key": b64(wrapped), "key_iv": b64(key_iv), "key_tag": b64(key_tag), "base_iv": b64(base_iv), "tags": b64(tags)}
     meta = {
@@ -90,7 +89,7 @@ def encrypt():
     signature = judge.ed25519_sign(SEED, signed)
     assert judge.ed25519_verify(judge.ed25519_public(SEED), signed, signature)
     meta["__signature__"] = b64(signature)
-    return file(judge.canonical(meta, tensors(), ()), data), signed, steps + [f"signature      {signature.hex()}"]
+    return file(judge.canonical(meta, tensors(), ()), data), signed, steps, signature
 
 
 def plain():
@@ -103,9 +102,12 @@ def dump(raw, parts):
     for end, what in parts:
         if at < end:
             lines.append(f"      {what}")
+        if what.startswith("padding"):
+            lines[-1] = f"{at:04x}  {what}"
+            at = end
         for a in range(at, end, 24):
             line = raw[a:min(a + 24, end)]
-            shown = "".join(chr(c) if 0x20 <= c < 0x7f else "." for c in line) if what.startswith(("header", "padding")) else ""
+            shown = "".join(chr(c) if 0x20 <= c < 0x7f else "." for c in line) if what == "header" else ""
             lines.append(f"{a:04x}  {line.hex(' '):71}  {shown}".rstrip())
         at = end
     return lines
@@ -127,7 +129,7 @@ def wrapped(b):
 
 
 def block():
-    raw, signed, steps = encrypt()
+    raw, signed, steps, signature = encrypt()
     view, bad = judge.view(raw, keyset())
     n, m = (struct.unpack("<Q", x[:8])[0] for x in (view, plain()))
     assert not bad and view[8 + n:] == plain()[8 + m:] and judge.split(view)[2:] == judge.split(plain())[2:]
@@ -136,9 +138,9 @@ def block():
         return ["", title, "", "```", *lines, "```"]
     out = fence("The key set:", ['{"keys":[', ",\n".join(judge.text(k) for k in keyset()["keys"]), "]}"])
     out += fence("The plain file:", dump(plain(), parts(plain())))
-    out += fence("Encrypted with chunks of 8 bytes, `w` and `none` alone:", steps[:-1])
+    out += fence("Encrypted with chunks of 8 bytes, `w` and `none` alone:", steps)
     out += fence(f"The signed bytes, {len(signed)} of them, in lines of 120 (SHA-256 {hashlib.sha256(signed).hexdigest()}):", wrapped(signed))
-    out += fence("The signature:", [steps[-1].split()[-1]])
+    out += fence("The signature:", [signature.hex()])
     out += fence(f"The encrypted file, {len(raw)} bytes:", dump(raw, parts(raw)))
     out += fence(f"The view, {len(view)} bytes:", dump(view, parts(view)))
     return "\n".join(out) + "\n"
@@ -149,23 +151,27 @@ def in_document(path):
     return pathlib.Path(path).read_text().split(begin + "\n")[1].split(end)[0]
 
 
-def files(folder):
-    folder = pathlib.Path(folder)
-    raw = encrypt()[0]
-    fd = os.open(folder / "keys.jwk", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(fd, "w") as f:
-        json.dump(keyset(), f)
-    for name, content in (("plain", plain()), ("example", raw), ("view", judge.view(raw, keyset())[0])):
-        (folder / f"{name}.safetensors").write_bytes(content)
+def shown(path, title):
+    """The bytes under a title of the document: what a dump stands for, or the text as it is."""
+    lines = in_document(path).split(f"\n{title}")[1].split("```\n")[1].splitlines()
+    if not re.match(r" +N = ", lines[0]):
+        return "\n".join(lines).encode()
+    out = b""
+    for line in lines:
+        m = re.fullmatch(r"([0-9a-f]{4})  (?:padding, (\d+) spaces|([0-9a-f ]{,71}).*)", line)
+        if m:
+            assert int(m[1], 16) == len(out), line
+            out += b" " * int(m[2]) if m[2] else bytes.fromhex(m[3])
+    return out
 
 
 def main(what, *args):
     if what == "block":
         sys.stdout.write(block())
-    elif what == "files":
-        files(*args)
     elif what == "document":
         sys.stdout.write(in_document(*args))
+    elif what == "shown":
+        sys.stdout.buffer.write(shown(*args))
 
 
 if __name__ == "__main__":
