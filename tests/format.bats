@@ -55,3 +55,8 @@ assert view == plain and open("view", "rb").read()[8 + n:] == open("plain.safete
 	[ "$(stat -c %s ours.safetensors)" = "$(stat -c %s e.safetensors)" ]
 	diff <(same_form ours.safetensors) <(same_form e.safetensors)
 }
+
+# The document would promise other readers what ours refuses, or the other way round; a digest that is wrong beside a right tag would go unseen.
+@test "what the document says is accepted is accepted, and what it refuses is refused" {
+	python3 "$ROOT/tests/format_cases.py" "$BATS_TEST_TMPDIR"
+}
