@@ -45,3 +45,18 @@ flips() {
 @test "under the preload: bytes of a tensor of 5 MiB that is one chunk" {
 	flips big "$FILES" big_v1 200
 }
+
+# As above; the header's bytes are read in no other way.
+@test "the same where mappings are filled at once" {
+	export CTSHIM_MMAP=eager METHOD=eager
+	flips served "$FILES" data
+	flips big "$FILES" big_v2 300
+}
+
+# As above.
+@test "the same where a touch is a signal" {
+	export METHOD=sigsegv
+	local refuse=("$PROBES/refuse" userfaultfd ioctl:USERFAULTFD_IOC_NEW --)
+	"${refuse[@]}" python3 "$ROOT/tests/flips.py" served "$FILES" data
+	"${refuse[@]}" python3 "$ROOT/tests/flips.py" big "$FILES" big_v2 300
+}

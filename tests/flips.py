@@ -3,11 +3,11 @@
   make FOLDER             what the others need: the files of ct's own, keys
   verify FOLDER           ct verify, every byte of every small file
   decrypt FOLDER          ct decrypt, every byte of one small file
-  served FOLDER           under the preload, every byte of every small file: read, pread, both kinds of mapping (probes/flips)
+  served FOLDER [data]    under the preload, every byte of every small file, or of its data: read, pread, both kinds of mapping (probes/flips)
   big FOLDER NAME COUNT   the same, COUNT random bytes of a file that make wrote
 
 What must come of a change is worked out here from docs/FORMAT.md ("What nobody authenticates") and tests/judge.py. Needs BUILD and,
-for the last two, PRELOAD and an agent with `keep 0` at CT_AGENT_SOCK. Prints each deviation, and a line with what was tried. Exit status 1
+for the last two, PRELOAD and an agent with `keep 0` at CT_AGENT_SOCK; METHOD there names the method by which mappings must be filled. Prints each deviation, and a line with what was tried. Exit status 1
 after any deviation.
 """
 import hashlib
@@ -276,7 +276,9 @@ def probe(model, mutants):
             env["ASAN_OPTIONS"] = env["ASAN_HOST_OPTIONS"]
         r = subprocess.run([str(BUILD / "probes/flips"), str(model.view_path), *copies], input=text, env=env, capture_output=True,
                            text=True, timeout=1200)
-        requests = json.loads(stats.read_text())["agent_requests"]
+        seen = json.loads(stats.read_text())
+        if seen["method"] != os.environ.get("METHOD", seen["method"]):
+            wrong(f"mappings are filled by {seen['method']}")
         if any(pathlib.Path(copy).read_bytes() != model.raw for copy in copies):
             wrong(f"{model.name}: the files are not what they were")
     lines, opened, counts = iter(r.stdout.splitlines()), set(), {"refused": 0, "passes": 0, "opens": 0}
@@ -300,20 +302,21 @@ def probe(model, mutants):
     if r.returncode or next(lines, None) is not None:
         wrong(f"{model.name}: status {r.returncode}, or more lines than changes: {r.stderr[-500:]}")
     # Every file that opened was a new one for the shim: nothing came out of a view of what the file was before.
-    if requests < counts["opens"]:
-        wrong(f"{model.name}: the agent was asked {requests} times for {counts['opens']} files")
+    if seen["agent_requests"] < counts["opens"]:
+        wrong(f"{model.name}: the agent was asked {seen['agent_requests']} times for {counts['opens']} files")
     print(f"served, {model.name}: {len(mutants)} changes: {counts}", flush=True)
     return opened
 
 
-def served(folder):
+def served(folder, part="all"):
     for name, keys, every_bit in SMALL:
         model = Model(folder, name, keys)
         switch_keys(model.keys)
         around = {at: [(0, len(model.raw)), (max(at - 1, 0), at), (at, at + 1), (at + 1, at + 2)] for at in range(model.data)}
         # A changed header is read whole and around the byte; with changed data every byte by itself.
-        opened = probe(model, [(at, new, around.get(at), True) for at, new in model.mutants(every_bit)])
-        if opened is not None:
+        mutants = [(at, new, around.get(at), True) for at, new in model.mutants(every_bit) if part == "all" or at >= model.data]
+        opened = probe(model, mutants)
+        if opened is not None and part == "all":
             check_opening(model, opened)
 
 
@@ -329,8 +332,8 @@ def big(folder, name, count):
         ranges = {(0, model.data), rng.choice(chunks), *touched}
         for a, b in touched:
             ranges |= {(a - 1, a), (b - 1, min(b + 1, len(model.raw)))}
-        if model.chunks[0][1] - model.chunks[0][0] > 1 << 22:  # big: a part of it costs all of it
-            ranges = {(a, min(b, a + 70000)) for a, b in ranges}
+        # Of a chunk that is too big to keep, a part that is read costs all of it: some are enough, one with the changed byte among them.
+        ranges = {(a, b) if b - a < 1 << 22 else (a + 1, a + 70000) for a, b in ranges} | {(at, at + 1)}
         mutants.append((at, new, sorted(ranges), i % 50 == 0))
     if probe(model, mutants) is not None and len({at for at, *_ in mutants}) < count * 0.8:
         wrong(f"{name}: too few places")
