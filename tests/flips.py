@@ -10,6 +10,7 @@ What must come of a change is worked out here from docs/FORMAT.md ("What nobody 
 for the last two, PRELOAD and an agent with `keep 0` at CT_AGENT_SOCK; METHOD there names the method by which mappings must be filled. Prints each deviation, and a line with what was tried. Exit status 1
 after any deviation.
 """
+import concurrent.futures
 import hashlib
 import json
 import os
@@ -241,24 +242,28 @@ def verify(folder):
             verify_one(model, f"{folder}/{keys}.verifier", False, f"ct verify without a master key, {name}")
 
 
-def decrypt(folder):
-    model, done = Model(folder, DECRYPTED, dict((n, k) for n, k, _ in SMALL)[DECRYPTED]), 0
-    with tempfile.TemporaryDirectory(dir=folder) as tmp:
+def decrypt_some(model, mutants):
+    with tempfile.TemporaryDirectory(dir=model.path.parent) as tmp:
         mutant, out = pathlib.Path(tmp) / "m.safetensors", pathlib.Path(tmp) / "out"
-        for at, new in model.mutants(False):
+        for at, new in mutants:
             mutant.write_bytes(model.changed(at, new))
-            r, (what, bad, _) = run_ct("decrypt", "--keys", model.keys, str(mutant), str(out)), model.outcome(at, new)
-            done += 1
+            r, (what, bad, _) = run_ct("decrypt", "-j", "1", "--keys", model.keys, str(mutant), str(out)), model.outcome(at, new)
             if what == "opens" and not bad:
                 if r.returncode or out.read_bytes() != model.view:
                     wrong(f"ct decrypt: byte {at} -> {new}: status {r.returncode}, or wrong bytes: {r.stderr}")
-                out.unlink(missing_ok=True)
             elif r.returncode != 3 or out.exists() or (": EIO: " in r.stderr) != bool(bad):
                 wrong(f"ct decrypt: byte {at} -> {new}: status {r.returncode}, output {out.exists()}: {r.stderr}")
-                out.unlink(missing_ok=True)
+            out.unlink(missing_ok=True)
         if [p.name for p in pathlib.Path(tmp).iterdir()] != ["m.safetensors"]:
             wrong("ct decrypt: something is left")
-    print(f"ct decrypt, {model.name}: {done} changes")
+
+
+def decrypt(folder):
+    model = Model(folder, DECRYPTED, dict((n, k) for n, k, _ in SMALL)[DECRYPTED])
+    mutants = model.mutants(False)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda i: decrypt_some(model, mutants[i::2]), range(2)))
+    print(f"ct decrypt, {model.name}: {len(mutants)} changes")
 
 
 # ---- under the preload ----
