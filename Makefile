@@ -51,7 +51,8 @@ help:
 	@echo 'make unit          only the unit tests in C'
 	@echo 'make check         shellcheck, cppcheck, the syntax of Python files'
 	@echo 'make tools         what the tests run: unit tests, probes, stand-ins (then: bats tests/NAME.bats)'
-	@echo 'make bench         what the shim costs against its targets: mappings of a 1 GiB model (tests/bench/maps --help), and the next'
+	@echo 'make bench         what the shim costs against its targets: mappings of a 1 GiB model (tests/bench/maps --help), ct on whole'
+	@echo '                   files (tests/bench/whole), and the next'
 	@echo 'make bench-untouched  what it costs programs that never open a model (tests/bench/untouched --help)'
 	@echo 'make soak          the storm of tests/lazy_storm.bats, 60 s per method'
 	@echo 'make clean         removes build directories'
@@ -144,6 +145,7 @@ check:
 
 bench: bench-untouched
 	tests/bench/maps
+	tests/bench/whole
 
 bench-untouched: bench-tools
 	tests/bench/untouched
