@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "config.h"
+#include "engine.h"
 #include "harden.h"
 #include "keystore.h"
 #include "passphrase.h"
@@ -18,6 +19,7 @@
 struct agent {
 	const struct config *config;
 	struct keystore *keys;
+	struct engine *engine; /* engine_there() says whether there is one */
 	struct hardening hardening;
 	struct passphrase lock; /* set: locked */
 	int64_t started_ms;     /* clock_boot_ms() */

@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,61 @@ void config_default(struct config *c)
 void config_release(struct config *c)
 {
 	rules_release(&c->rules);
+	free(c->environment);
+	free(c->standing);
+	for (size_t i = 0; i < c->attribute_count; i++) {
+		free(c->attributes[i].name);
+		free(c->attributes[i].value);
+	}
+}
+
+static int copy_word(char **place, const char *word, const char **what)
+{
+	*what = "no memory";
+	*place = strdup(word);
+	return *place ? 0 : -1;
+}
+
+/* The operator's policy: whoever writes the file decides who gets keys. */
+static int read_policy(char **place, const char *path, const char **what)
+{
+	struct stat st;
+	ssize_t n = -1;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+	*what = "policy takes the path of a regular file that is yours or root's, that others may not write, of at most 1 MiB";
+	if (fd < 0)
+		return -1;
+	if (path[0] == '/' && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_uid == geteuid() || st.st_uid == 0) && !(st.st_mode & 022) &&
+	    st.st_size <= CONFIG_POLICY_MAX) {
+		*place = calloc((size_t)st.st_size + 1, 1);
+		n = *place ? read(fd, *place, (size_t)st.st_size) : -1;
+	}
+	close(fd);
+	if (n < 0 || n != st.st_size)
+		return -1;
+	*what = "policy: a NUL byte in the file";
+	return strlen(*place) == (size_t)n ? 0 : -1;
+}
+
+/* `attribute NAME VALUE`. */
+static int put_attribute(struct config *c, const char *name, const char *value, const char **what)
+{
+	struct config_attribute *x = &c->attributes[c->attribute_count];
+	size_t len = strlen(name);
+
+	*what = "attribute takes a name of letters, digits, _ and -, at most 64 of them, and a value";
+	if (len == 0 || len > 64 || strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != len)
+		return -1;
+	*what = "more attribute lines than there is room for (64)";
+	if (c->attribute_count == CONFIG_ATTRIBUTES_MAX)
+		return -1;
+	*what = "an attribute of that name is there already";
+	for (size_t i = 0; i < c->attribute_count; i++)
+		if (strcmp(c->attributes[i].name, name) == 0)
+			return -1;
+	c->attribute_count++;
+	return copy_word(&x->name, name, what) < 0 ? -1 : copy_word(&x->value, value, what);
 }
 
 /* One setting. Leaves in *what why it is none. */
@@ -44,7 +100,20 @@ static int setting(struct config *c, const char *name, const char *value, const 
 		c->allow[c->allow_count++] = (uid_t)v;
 		return 0;
 	}
-	*what = "unknown setting: there are keep, allow-uid, allow, ciphertext and deny";
+	if (strcmp(name, "environment") == 0) {
+		*what = "environment is there twice";
+		return c->environment ? -1 : copy_word(&c->environment, value, what);
+	}
+	if (strcmp(name, "policy") == 0) {
+		*what = "policy is there twice";
+		return c->standing ? -1 : read_policy(&c->standing, value, what);
+	}
+	if (strcmp(name, "remote") == 0) {
+		*what = "remote takes ignore or refuse";
+		c->refuse_remote = strcmp(value, "refuse") == 0;
+		return c->refuse_remote || strcmp(value, "ignore") == 0 ? 0 : -1;
+	}
+	*what = "unknown setting: there are keep, allow-uid, environment, attribute, policy, remote, allow, ciphertext and deny";
 	return -1;
 }
 
@@ -71,6 +140,10 @@ static int line_in(struct config *c, char *line, unsigned int number_of, const c
 		return n;
 	if (is_rule(words[0], &disposition))
 		return rules_add(&c->rules, disposition, number_of, words + 1, n - 1, what);
+	if (strcmp(words[0], "attribute") == 0) {
+		*what = "attribute takes a name and a value";
+		return n == 3 ? put_attribute(c, words[1], words[2], what) : -1;
+	}
 	*what = "a line is a name and one value";
 	if (n != 2)
 		return -1;

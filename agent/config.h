@@ -3,6 +3,10 @@
  *
  *     keep 60          seconds that a view without users keeps its keys (0: not at all)
  *     allow-uid 1000   this user may open files, too; up to 64 lines
+ *     environment LABEL           input.environment of policies
+ *     attribute NAME VALUE        input.attributes.NAME; up to 64 lines
+ *     policy FILE                 the operator's own policy: both it and the file's must allow
+ *     remote ignore|refuse        files whose remote policy is not the default
  *     allow …          and ciphertext, deny: which programs may decrypt (rules.h); up to 256 lines
  */
 #ifndef CT_AGENT_CONFIG_H
@@ -17,12 +21,23 @@
 
 #define CONFIG_ALLOW_MAX 64
 #define CONFIG_KEEP_MAX 31536000u
+#define CONFIG_ATTRIBUTES_MAX 64
+#define CONFIG_POLICY_MAX 1048576u /* bytes */
+
+struct config_attribute {
+	char *name, *value; /* malloc'ed */
+};
 
 struct config {
 	unsigned int keep_s;
 	uid_t allow[CONFIG_ALLOW_MAX];
 	size_t allow_count;
 	struct rules rules;
+	char *environment; /* malloc'ed; NULL: none */
+	struct config_attribute attributes[CONFIG_ATTRIBUTES_MAX];
+	size_t attribute_count;
+	char *standing;    /* text of the operator's own policy; NULL: none */
+	bool refuse_remote; /* files with a remote policy of their own */
 	unsigned int lifetime_s; /* of sets whose owner names none; 0: for ever. From -t, not from the file */
 };
 

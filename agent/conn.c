@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 /* The reply is complete: from now on it is only written. */
-static void start_reply(struct conn *c)
+static void start_reply(struct conn *c, struct agent *a)
 {
 	size_t blob = c->reply.blob ? c->reply.blob->len : 0;
 
@@ -18,7 +18,7 @@ static void start_reply(struct conn *c)
 	c->json = NULL;
 	c->raw = NULL;
 	c->secret = NULL;
-	request_release(&c->request);
+	request_release(&c->request, a);
 	if (!c->reply.json.len || c->reply.json.failed || c->reply.json.len > WIRE_JSON_MAX || blob > WIRE_BLOB_MAX) {
 		c->state = CONN_DONE;
 		return;
@@ -28,7 +28,7 @@ static void start_reply(struct conn *c)
 	c->state = CONN_WRITE;
 }
 
-void conn_begin(struct conn *c, int fd, const struct agent *a, uint64_t serial, int64_t deadline_ms)
+void conn_begin(struct conn *c, int fd, struct agent *a, uint64_t serial, int64_t deadline_ms)
 {
 	enum peer_rights rights = PEER_NOTHING;
 	bool known;
@@ -48,7 +48,7 @@ void conn_begin(struct conn *c, int fd, const struct agent *a, uint64_t serial, 
 		agent_log(a, "refused: pid %d uid %u is not admitted", c->peer.pid, c->peer.uid);
 		reply_error(&c->reply, EKEYREJECTED, "the agent of uid %u does not admit uid %u: allow-uid %u in its configuration would",
 		            geteuid(), c->peer.uid, c->peer.uid);
-		start_reply(c);
+		start_reply(c, a);
 	}
 }
 
@@ -72,7 +72,7 @@ static int take(struct conn *c, void *part, size_t len)
 	return 1;
 }
 
-static void go_head(struct conn *c)
+static void go_head(struct conn *c, struct agent *a)
 {
 	struct err why;
 
@@ -80,19 +80,19 @@ static void go_head(struct conn *c)
 		return;
 	if (wire_head_get(&c->sizes, c->head, &why)) {
 		reply_error(&c->reply, EINVAL, "%s", why.text);
-		start_reply(c);
+		start_reply(c, a);
 		return;
 	}
 	c->json = malloc(c->sizes.json_len);
 	c->state = c->json ? CONN_JSON : CONN_DONE;
 }
 
-static void go_json(struct conn *c)
+static void go_json(struct conn *c, struct agent *a)
 {
 	if (!take(c, c->json, c->sizes.json_len))
 		return;
 	if (request_parse(&c->request, &c->peer, c->json, c->sizes.json_len, c->sizes.blob_len, &c->reply))
-		start_reply(c);
+		start_reply(c, a);
 	else
 		c->state = CONN_ROOM;
 }
@@ -121,7 +121,7 @@ static void go_blob(struct conn *c, struct agent *a)
 	secret_free(c->secret);
 	c->secret = NULL;
 	if (r)
-		start_reply(c);
+		start_reply(c, a);
 	else
 		c->state = CONN_DECIDE;
 }
@@ -175,17 +175,17 @@ void conn_go(struct conn *c, struct agent *a)
 		before = c->state;
 		switch (c->state) {
 		case CONN_HEAD:
-			go_head(c);
+			go_head(c, a);
 			break;
 		case CONN_JSON:
-			go_json(c);
+			go_json(c, a);
 			break;
 		case CONN_BLOB:
 			go_blob(c, a);
 			break;
 		case CONN_DECIDE:
 			if (request_work(&c->request, a, &c->peer, &c->reply) == DECISION_READY)
-				start_reply(c);
+				start_reply(c, a);
 			break;
 		case CONN_WRITE:
 			go_write(c);
@@ -210,12 +210,12 @@ short conn_events(const struct conn *c)
 	}
 }
 
-void conn_end(struct conn *c)
+void conn_end(struct conn *c, struct agent *a)
 {
 	free(c->json);
 	free(c->raw);
 	secret_free(c->secret);
-	request_release(&c->request);
+	request_release(&c->request, a);
 	reply_release(&c->reply);
 	peer_release(&c->peer);
 	close(c->fd);

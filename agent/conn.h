@@ -44,7 +44,7 @@ struct conn {
 };
 
 /* A fresh connection; owns fd from here on. Strangers get their refusal as the reply. */
-void conn_begin(struct conn *c, int fd, const struct agent *a, uint64_t serial, int64_t deadline_ms);
+void conn_begin(struct conn *c, int fd, struct agent *a, uint64_t serial, int64_t deadline_ms);
 
 /* Goes on until it would have to wait. */
 void conn_go(struct conn *c, struct agent *a);
@@ -56,6 +56,6 @@ bool conn_room_granted(struct conn *c);
 short conn_events(const struct conn *c);
 
 /* Wipes, closes, and leaves it FREE. */
-void conn_end(struct conn *c);
+void conn_end(struct conn *c, struct agent *a);
 
 #endif

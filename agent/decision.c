@@ -1,7 +1,11 @@
 #include "decision.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
+#include <time.h>
 
+#include "engine.h"
 #include "policy.h"
 #include "rules.h"
 #include "text.h"
@@ -50,20 +54,92 @@ static void by_rules(const struct agent *a, uint64_t set, struct peer *peer, str
 		snprintf(d->reason, sizeof d->reason, "line %u of the agent's configuration %s this program (uid %u)", answer.line, what, peer->uid);
 }
 
-enum decision_state decision_ask(const struct agent *a, const struct crypto_info *c, uint64_t set, struct peer *peer,
+/* DECISION_READY: *d refuses, or the engine has said yes. */
+static enum decision_state by_engine(struct decision *state, struct agent *a, const struct input_file *file, const char *whose, struct str policy,
+                                     struct peer *peer, struct policy_decision *d)
+{
+	enum engine_verdict v;
+	struct err why = { 0 };
+	struct timespec now;
+	int r;
+
+	if (!state->asking) {
+		if (state->input.len == 0) {
+			clock_gettime(CLOCK_REALTIME, &now);
+			input_put(&state->input, a, peer, file, &now);
+		}
+		r = state->input.failed ? err_sys(&why, ENOMEM, "the policy's input") :
+		                          (state->slot = engine_ask(a->engine, policy, (struct str){ state->input.data, state->input.len }, &why));
+		if (r == -1 && why.code == ERR_NONE)
+			return DECISION_PENDING; /* all slots are in use */
+		state->asking = r >= 0;
+	}
+	r = state->asking ? engine_answer(a->engine, state->slot, &v, &why) : -1;
+	if (r == 0)
+		return DECISION_PENDING;
+	state->asking = false;
+	d->disposition = WIRE_REFUSE;
+	d->keep_s = 0;
+	if (r < 0)
+		snprintf(d->reason, sizeof d->reason, "%s policy cannot be judged: %.300s", whose, why.text);
+	else if (v != ENGINE_TRUE)
+		snprintf(d->reason, sizeof d->reason, "%s policy says no%s: ct policy explain shows what it sees", whose,
+		         v == ENGINE_UNDEFINED ? " (data.model.allow is undefined)" : "");
+	else
+		d->disposition = WIRE_SERVE;
+	return DECISION_READY;
+}
+
+static enum decision_state by_policies(struct decision *state, struct agent *a, const struct input_file *file, struct peer *peer,
+                                       struct policy_decision *d)
+{
+	const struct crypto_info *c = file->info;
+
+	d->disposition = WIRE_SERVE;
+	if (state->step == DECISION_FILE) {
+		if (a->config->refuse_remote && !policy_is_default(c->remote)) {
+			d->disposition = WIRE_REFUSE;
+			snprintf(d->reason, sizeof d->reason, "it has a remote policy, and this agent's configuration refuses such files (remote refuse)");
+		} else if (policy_is_default(c->local)) {
+			state->step = DECISION_STANDING;
+		} else if (!engine_there(a->engine)) {
+			d->disposition = WIRE_REFUSE;
+			snprintf(d->reason, sizeof d->reason, "its policy is not the default one (package model, allow = true), and this agent has no policy engine to "
+			         "ask: start it with --policy-engine exec:PROGRAM");
+		} else if (by_engine(state, a, file, "its", c->local, peer, d) == DECISION_PENDING) {
+			return DECISION_PENDING;
+		} else if (d->disposition == WIRE_SERVE) {
+			state->step = DECISION_STANDING;
+		}
+	}
+	if (state->step == DECISION_STANDING && d->disposition == WIRE_SERVE) {
+		const char *text = a->config->standing;
+		if (text && by_engine(state, a, file, "the operator's", (struct str){ text, strlen(text) }, peer, d) == DECISION_PENDING)
+			return DECISION_PENDING;
+		if (d->disposition == WIRE_SERVE)
+			state->step = DECISION_RULES;
+	}
+	return DECISION_READY;
+}
+
+enum decision_state decision_ask(struct decision *state, struct agent *a, const struct input_file *file, uint64_t set, struct peer *peer,
                                  struct policy_decision *d)
 {
 	d->reason[0] = '\0';
-	if (policy_is_default(c->local)) {
-		d->disposition = WIRE_SERVE;
+	d->keep_s = 0;
+	if (by_policies(state, a, file, peer, d) == DECISION_PENDING)
+		return DECISION_PENDING;
+	if (d->disposition == WIRE_SERVE) {
 		d->keep_s = a->config->keep_s;
 		by_rules(a, set, peer, d);
-		return DECISION_READY;
 	}
-	d->disposition = WIRE_REFUSE;
-	d->keep_s = 0;
-	snprintf(d->reason, sizeof d->reason,
-	         "its policy is not the default one (package model, allow = true), and this agent has no policy engine to ask: get the file "
-	         "with the default policy from who encrypted it");
 	return DECISION_READY;
+}
+
+void decision_release(struct decision *state, struct agent *a)
+{
+	if (state->asking)
+		engine_drop(a->engine, state->slot);
+	buf_release(&state->input);
+	*state = (struct decision){ 0 };
 }

@@ -1,8 +1,9 @@
 /*
- * decision: what an authenticated header's policy, and after it the rules of the configuration, say about this request.
+ * decision: what an authenticated header's policy, the operator's own, and after them the rules of the configuration say about this request. All
+ * must allow.
  *
- * Without an engine only the default text is true (lib/policy.h). A decision is asked for from a connection's state and may one day be
- * PENDING: the connection then waits in that state, and nobody else waits for it.
+ * Without an engine only the default text is true (lib/policy.h). While an engine is asked the decision is PENDING: the connection waits in that
+ * state, and nobody else waits for it.
  */
 #ifndef CT_AGENT_DECISION_H
 #define CT_AGENT_DECISION_H
@@ -10,7 +11,8 @@
 #include <stdint.h>
 
 #include "agent.h"
-#include "crypto_info.h"
+#include "buf.h"
+#include "input.h"
 #include "peer.h"
 #include "wire.h"
 
@@ -22,8 +24,19 @@ struct policy_decision {
 
 enum decision_state { DECISION_READY, DECISION_PENDING };
 
-/* c must be verified, by a key of that set. Stores the decision in *d when READY. */
-enum decision_state decision_ask(const struct agent *a, const struct crypto_info *c, uint64_t set, struct peer *peer,
+/* How far one request has come. */
+struct decision {
+	enum { DECISION_FILE, DECISION_STANDING, DECISION_RULES } step;
+	bool asking; /* the engine, in that slot */
+	int slot;
+	struct buf input;
+};
+
+/* The file, which must be verified, by a key of that set. Stores the decision in *d when READY; may be asked again for another set. */
+enum decision_state decision_ask(struct decision *state, struct agent *a, const struct input_file *file, uint64_t set, struct peer *peer,
                                  struct policy_decision *d);
+
+/* Gives up a question that is under way. */
+void decision_release(struct decision *state, struct agent *a);
 
 #endif

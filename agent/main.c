@@ -25,7 +25,7 @@
 
 struct options {
 	bool foreground, kill;
-	const char *sock, *config;
+	const char *sock, *config, *engine;
 	unsigned int lifetime_s;
 	pid_t follow;
 };
@@ -43,6 +43,8 @@ static const char usage[] =
 	"                 `allow`, `ciphertext`, `deny` with `exe=GLOB`, `uid=N`, `cgroup=GLOB`, `keys=GLOB`; the first that fits counts\n"
 	"  -t LIFETIME    forget key sets after that time unless ct add says otherwise: seconds, or a number with s, m, h, d\n"
 	"  -P FOLLOW_PID  end when that process ends\n"
+	"      --policy-engine exec:PROGRAM ARGS\n"
+	"                 who judges policies (docs/POLICY.md); without one only the default policy is true\n"
 	"      --help, --version\n";
 
 static const char *env(const char *name)
@@ -98,6 +100,7 @@ static bool parse_lifetime(const char *text, unsigned int *seconds)
 static int parse_options(struct options *o, int argc, char **argv)
 {
 	static const struct option longs[] = {
+		{ "policy-engine", required_argument, NULL, 'E' },
 		{ "help", no_argument, NULL, 'H' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
@@ -130,6 +133,9 @@ static int parse_options(struct options *o, int argc, char **argv)
 				return bad_usage("-P takes the number of a process");
 			o->follow = (pid_t)v;
 			break;
+		case 'E':
+			o->engine = optarg;
+			break;
 		case 'H':
 			fputs(usage, stdout);
 			return 0;
@@ -142,7 +148,7 @@ static int parse_options(struct options *o, int argc, char **argv)
 	}
 	if (optind < argc)
 		return bad_usage("it takes options only");
-	if (o->kill && (o->foreground || o->config || o->lifetime_s || o->follow))
+	if (o->kill && (o->foreground || o->config || o->lifetime_s || o->follow || o->engine))
 		return bad_usage("-k goes with -s only");
 	if (o->sock && !*o->sock)
 		return bad_usage("-s takes the path of a socket");
@@ -271,12 +277,20 @@ static bool to_null(void)
 static int serve(const struct options *o, const struct config *config, const struct hardening *hardening, const char *path, int follow,
                  int ready)
 {
-	struct agent a = { .config = config, .hardening = *hardening, .started_ms = clock_boot_ms(), .log = o->foreground };
+	struct engine engine = ENGINE_NONE;
+	struct agent a = { .config = config, .engine = &engine, .hardening = *hardening, .started_ms = clock_boot_ms(), .log = o->foreground };
 	struct listener l = { .fd = -1 };
 	struct err why = { 0 };
 	sigset_t ends;
 	int signals, r = -1;
 
+	/* Before a socket, a key or a signal mask is there that the launcher would inherit. */
+	if (o->engine && engine_start(&engine, o->engine, &why) < 0)
+		return complain(&why);
+	if (config->standing && !o->engine) {
+		err_set(&why, ERR_FORMAT, "the configuration has a policy of its own, which takes a --policy-engine");
+		return complain(&why);
+	}
 	sigemptyset(&ends);
 	sigaddset(&ends, SIGTERM);
 	sigaddset(&ends, SIGINT);
@@ -303,6 +317,7 @@ static int serve(const struct options *o, const struct config *config, const str
 		close(ready);
 	r = server_run(&a, l.fd, signals, follow, &why);
 out:
+	engine_stop(&engine);
 	keystore_free(a.keys);
 	passphrase_clear(&a.lock);
 	if (l.fd >= 0)

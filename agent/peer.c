@@ -22,7 +22,7 @@ bool peer_of(struct peer *p, int fd)
 	struct ucred cred;
 	socklen_t len = sizeof cred;
 
-	*p = (struct peer){ .pidfd = -1 };
+	*p = (struct peer){ .pidfd = -1, .sock = fd };
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || len != sizeof cred)
 		return false;
 	p->uid = cred.uid;
@@ -48,6 +48,13 @@ void peer_release(struct peer *p)
 	free(p->exe.text);
 	free(p->cgroup.text);
 	*p = (struct peer){ .pidfd = -1 };
+}
+
+int peer_groups(const struct peer *p, gid_t *list, int max)
+{
+	socklen_t len = (socklen_t)((size_t)max * sizeof *list);
+
+	return getsockopt(p->sock, SOL_SOCKET, SO_PEERGROUPS, list, &len) == 0 ? (int)(len / sizeof *list) : -1;
 }
 
 enum peer_rights peer_rights(const struct peer *p, bool admitted)

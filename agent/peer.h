@@ -21,11 +21,15 @@ struct peer_fact {
 struct peer {
 	uid_t uid;
 	gid_t gid;
+	int sock;  /* the connection; the owner's */
 	pid_t pid; /* 0: in a pid namespace that we can't see */
 	int pidfd; /* what is asked about the process goes through it, so that a reused pid can't answer; -1: the kernel has none */
 	bool gone; /* it had ended when it was looked for */
 	struct peer_fact exe, cgroup;
 };
+
+/* The groups that the connecting process had, from the socket: how many, at most max; -1: the kernel does not say, or they are more. */
+int peer_groups(const struct peer *p, gid_t *list, int max);
 
 enum peer_rights { PEER_NOTHING, PEER_MAY_OPEN, PEER_MAY_ALL };
 

@@ -1,6 +1,7 @@
 #include "request.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -174,6 +175,10 @@ static int open_take(struct request *rq, struct agent *a, const struct peer *pee
 		return open_failed(a, peer, reply, &why);
 	}
 	rq->opened = true;
+	if (EVP_Digest(raw, len, rq->sha256, NULL, EVP_sha256(), NULL) != 1) {
+		err_sys(&why, ENOMEM, "the header's digest");
+		return open_failed(a, peer, reply, &why);
+	}
 	if (keystore_verify(a->keys, 0, &rq->header, &rq->info, &rq->key_set, &why))
 		return open_failed(a, peer, reply, &why);
 	return 0;
@@ -223,8 +228,10 @@ enum decision_state request_work(struct request *rq, struct agent *a, struct pee
 {
 	struct policy_decision d;
 
+	const struct input_file file = { &rq->info, &rq->header, rq->sha256 };
+
 	do
-		if (decision_ask(a, &rq->info, rq->key_set, peer, &d) == DECISION_PENDING)
+		if (decision_ask(&rq->decision, a, &file, rq->key_set, peer, &d) == DECISION_PENDING)
 			return DECISION_PENDING;
 	while (!open_finish(rq, a, peer, &d, reply));
 	return DECISION_READY;
@@ -365,8 +372,9 @@ int request_take(struct request *rq, struct agent *a, const struct peer *peer, c
 	return r ? r : 1;
 }
 
-void request_release(struct request *rq)
+void request_release(struct request *rq, struct agent *a)
 {
+	decision_release(&rq->decision, a);
 	if (rq->opened) {
 		crypto_info_release(&rq->info);
 		header_release(&rq->header);

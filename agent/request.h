@@ -18,6 +18,7 @@
 #include "peer.h"
 #include "reply.h"
 #include "secret.h"
+#include "sha256.h"
 
 enum request_op { OP_OPEN, OP_ADD, OP_LIST, OP_REMOVE, OP_LOCK, OP_UNLOCK, OP_STATUS, OP_PING, OPS };
 
@@ -31,7 +32,9 @@ struct request {
 	bool opened;
 	struct header header;
 	struct crypto_info info;
+	uint8_t sha256[SHA256_LEN]; /* of its 8 + N bytes */
 	uint64_t key_set;
+	struct decision decision;
 };
 
 /*
@@ -53,6 +56,7 @@ int request_take(struct request *rq, struct agent *a, const struct peer *peer, c
 /* Asks for the decision and, once it is there, fills *reply. PENDING: ask again later. */
 enum decision_state request_work(struct request *rq, struct agent *a, struct peer *peer, struct reply *reply);
 
-void request_release(struct request *rq);
+/* a: where a decision may be under way. */
+void request_release(struct request *rq, struct agent *a);
 
 #endif

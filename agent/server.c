@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "conn.h"
+#include "engine.h"
 
 #define ACCEPT_BURST 16
 #define ACCEPT_PAUSE_MS 100
@@ -32,7 +33,7 @@ static void end(struct server *s, struct conn *c)
 		s->held_others -= c->held;
 		s->count_others--;
 	}
-	conn_end(c);
+	conn_end(c, s->a);
 }
 
 /* A blob's share of the budget ends with the blob, not with the connection. */
@@ -168,7 +169,7 @@ static int next_timeout(const struct server *s, int64_t next_expiry)
 	return left < 0 ? 0 : left > 60000 ? 60000 : (int)left + 1;
 }
 
-enum { POLL_LISTEN, POLL_SIGNALS, POLL_FOLLOW, POLL_CONNS };
+enum { POLL_LISTEN, POLL_SIGNALS, POLL_FOLLOW, POLL_ENGINE, POLL_CONNS };
 
 static size_t fill(const struct server *s, struct pollfd *p, struct conn **who, struct server *own)
 {
@@ -200,6 +201,8 @@ static int loop(struct server *s, struct pollfd *p, struct conn **who, struct er
 		}
 		if (p[POLL_SIGNALS].revents || p[POLL_FOLLOW].revents)
 			return 0;
+		if (p[POLL_ENGINE].revents && engine_events(s->a->engine) < 0)
+			return err_sys(err, EPIPE, "the process that starts the policy engine has ended");
 		for (size_t i = POLL_CONNS; i < n; i++)
 			if (p[i].revents)
 				go(s, who[i]);
@@ -226,6 +229,7 @@ int server_run(struct agent *a, int listen_fd, int signals, int follow, struct e
 	s->listen_fd = listen_fd;
 	p[POLL_SIGNALS] = (struct pollfd){ signals, POLLIN, 0 };
 	p[POLL_FOLLOW] = (struct pollfd){ follow, POLLIN, 0 };
+	p[POLL_ENGINE] = (struct pollfd){ a->engine->launcher.sock, POLLIN, 0 };
 	r = loop(s, p, who, err);
 	for (size_t i = 0; i < SERVER_CONNS_MAX; i++)
 		if (s->conns[i].state != CONN_FREE)

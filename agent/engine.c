@@ -1,0 +1,183 @@
+#include "engine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "text.h"
+
+/* ---- start ---- */
+
+static int cut(struct engine *e, const char *spec, struct err *err)
+{
+	static const char scheme[] = "exec:";
+	int n = 0;
+	char *save = NULL;
+
+	if (strncmp(spec, scheme, sizeof scheme - 1) != 0)
+		return err_set(err, ERR_FORMAT, "a policy engine is named as exec:PROGRAM ARGS");
+	e->command = strdup(spec + sizeof scheme - 1);
+	if (!e->command)
+		return err_sys(err, ENOMEM, "the policy engine");
+	for (char *word = strtok_r(e->command, " \t", &save); word; word = strtok_r(NULL, " \t", &save)) {
+		if (n == LAUNCHER_ARGS_MAX)
+			return err_set(err, ERR_FORMAT, "the policy engine has more than %d arguments", LAUNCHER_ARGS_MAX - 1);
+		e->argv[n++] = word;
+	}
+	e->argv[n] = NULL;
+	if (n == 0 || e->argv[0][0] != '/')
+		return err_set(err, ERR_FORMAT, "the policy engine needs an absolute path: exec:/PROGRAM ARGS");
+	if (access(e->argv[0], X_OK) < 0)
+		return err_sys(err, errno, "the policy engine %s", TEXT(e->argv[0], strlen(e->argv[0])));
+	return 0;
+}
+
+int engine_start(struct engine *e, const char *spec, struct err *err)
+{
+	*e = (struct engine)ENGINE_NONE;
+	if (cut(e, spec, err) == 0 && launcher_start(&e->launcher, e->argv, ENGINE_MS, err) == 0)
+		return 0;
+	engine_stop(e);
+	return -1;
+}
+
+void engine_stop(struct engine *e)
+{
+	for (size_t i = 0; i < ENGINE_SLOTS; i++)
+		if (e->slots[i].job && !e->slots[i].dropped)
+			close(e->slots[i].verdict);
+	launcher_stop(&e->launcher);
+	free(e->command);
+	*e = (struct engine)ENGINE_NONE;
+}
+
+bool engine_there(const struct engine *e)
+{
+	return e->launcher.sock >= 0;
+}
+
+/* ---- questions ---- */
+
+/* A sealed file in memory, open for reading from its beginning. */
+static int text_file(const char *name, struct str text)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	size_t at = 0;
+
+	while (fd >= 0 && at < text.len) {
+		ssize_t n = write(fd, text.p + at, text.len - at);
+		if (n <= 0)
+			break;
+		at += (size_t)n;
+	}
+	if (fd >= 0 && at == text.len && fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == 0 && lseek(fd, 0, SEEK_SET) == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+int engine_ask(struct engine *e, struct str policy, struct str input, struct err *err)
+{
+	int slot = 0, pipes[2] = { -1, -1 }, fds[3] = { -1, -1, -1 }, ret = -2;
+
+	while (slot < ENGINE_SLOTS && e->slots[slot].job)
+		slot++;
+	if (slot == ENGINE_SLOTS)
+		return -1;
+	if (pipe2(pipes, O_CLOEXEC) < 0) {
+		err_sys(err, errno, "a pipe for the policy engine");
+		goto out;
+	}
+	fds[0] = text_file("input", input);
+	fds[1] = text_file("policy", policy);
+	fds[2] = pipes[1];
+	if (fds[0] < 0 || fds[1] < 0) {
+		err_sys(err, errno, "memory for the policy engine");
+		goto out;
+	}
+	if (launcher_run(&e->launcher, e->last_job + 1, fds, 3, err) < 0)
+		goto out;
+	fcntl(pipes[0], F_SETFL, O_NONBLOCK);
+	e->slots[slot] = (struct engine_slot){ .job = ++e->last_job, .verdict = pipes[0] };
+	pipes[0] = -1;
+	ret = slot;
+out:
+	for (int i = 0; i < 2; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	for (int i = 0; i < 2; i++)
+		if (pipes[i] >= 0)
+			close(pipes[i]);
+	return ret;
+}
+
+/* The run is over and nobody is left who could write: what is in the pipe is all there is. */
+static int read_verdict(int fd, enum engine_verdict *v, struct err *err)
+{
+	static const char *const words[] = { [ENGINE_TRUE] = "true", [ENGINE_FALSE] = "false", [ENGINE_UNDEFINED] = "undefined" };
+	char text[16];
+	ssize_t n = read(fd, text, sizeof text);
+
+	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+		if (n == (ssize_t)strlen(words[i]) && memcmp(text, words[i], (size_t)n) == 0) {
+			*v = (enum engine_verdict)i;
+			return 1;
+		}
+	}
+	return err_set(err, ERR_REJECTED, n <= 0 ? "the policy engine gave no verdict" : "the policy engine gave something else than one verdict");
+}
+
+int engine_answer(struct engine *e, int slot, enum engine_verdict *v, struct err *err)
+{
+	struct engine_slot *s = &e->slots[slot];
+	int ret;
+
+	if (!s->ended)
+		return 0;
+	if (s->end.late)
+		ret = err_set(err, ERR_REJECTED, "the policy engine gave no verdict within %d s", ENGINE_MS / 1000);
+	else if (WIFSIGNALED(s->end.status))
+		ret = err_set(err, ERR_REJECTED, "the policy engine was ended by signal %d", WTERMSIG(s->end.status));
+	else if (s->end.status != 0)
+		ret = err_set(err, ERR_REJECTED, "the policy engine failed with status %d: the policy is none that it understands, or it cannot run",
+		              WEXITSTATUS(s->end.status));
+	else
+		ret = read_verdict(s->verdict, v, err);
+	close(s->verdict);
+	*s = (struct engine_slot){ 0 };
+	return ret;
+}
+
+void engine_drop(struct engine *e, int slot)
+{
+	struct engine_slot *s = &e->slots[slot];
+
+	close(s->verdict);
+	s->dropped = true;
+	if (s->ended)
+		*s = (struct engine_slot){ 0 };
+}
+
+int engine_events(struct engine *e)
+{
+	struct launcher_end end;
+	int r;
+
+	while ((r = launcher_ended(&e->launcher, &end)) > 0) {
+		for (size_t i = 0; i < ENGINE_SLOTS; i++) {
+			struct engine_slot *s = &e->slots[i];
+			if (s->job != end.job || end.job == 0)
+				continue;
+			s->end = end;
+			s->ended = true;
+			if (s->dropped)
+				*s = (struct engine_slot){ 0 };
+		}
+	}
+	return r;
+}

@@ -1,0 +1,58 @@
+/*
+ * engine: asks a policy engine, a program behind docs/POLICY.md's interface: input on 0, policy on 3, verdict on 4.
+ *
+ * A question takes a slot from engine_ask() until engine_answer() has given the answer or engine_drop() has given up on it; meanwhile the server serves
+ * others. Whatever is not exactly one verdict and status 0 in ENGINE_MS is an error, never a yes.
+ */
+#ifndef CT_AGENT_ENGINE_H
+#define CT_AGENT_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "err.h"
+#include "header.h"
+#include "launcher.h"
+
+#define ENGINE_MS 2000
+#define ENGINE_SLOTS 8 /* questions at once; more wait */
+
+struct engine_slot {
+	uint64_t job; /* 0: free */
+	int verdict;  /* where it is read from */
+	bool ended, dropped;
+	struct launcher_end end;
+};
+
+struct engine {
+	struct launcher launcher;
+	char *command;                      /* malloc'ed; argv points into it */
+	char *argv[LAUNCHER_ARGS_MAX + 1];
+	uint64_t last_job;
+	struct engine_slot slots[ENGINE_SLOTS];
+};
+
+/*
+ * "exec:PROGRAM ARGS": cut at blanks, no shell. Forks the launcher; call it before any peer is heard. -1: not of that form, no such program,
+ * system calls; then, and before a start, *e says that there is no engine.
+ */
+#define ENGINE_NONE { .launcher = { .sock = -1 } }
+int engine_start(struct engine *e, const char *spec, struct err *err);
+void engine_stop(struct engine *e);
+bool engine_there(const struct engine *e);
+
+/* Returns a slot, -1: all are in use, ask later; -2 with *err. */
+int engine_ask(struct engine *e, struct str policy, struct str input, struct err *err);
+
+enum engine_verdict { ENGINE_TRUE, ENGINE_FALSE, ENGINE_UNDEFINED };
+
+/* 1: *v, and the slot is free; 0: not yet; -1: the engine failed, *err says how, and the slot is free. */
+int engine_answer(struct engine *e, int slot, enum engine_verdict *v, struct err *err);
+
+/* Nobody waits for it any more. */
+void engine_drop(struct engine *e, int slot);
+
+/* To be called when launcher.sock is readable. -1: the launcher is gone. */
+int engine_events(struct engine *e);
+
+#endif
