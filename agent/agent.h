@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "audit.h"
 #include "config.h"
 #include "engine.h"
 #include "harden.h"
@@ -19,6 +20,7 @@
 struct agent {
 	const struct config *config;
 	struct keystore *keys;
+	struct audit *audit;
 	struct engine *engine; /* engine_there() says whether there is one */
 	struct hardening hardening;
 	struct passphrase lock; /* set: locked */

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent.h"
 #include "text.h"
 
 #define GROUPS_MAX 1024

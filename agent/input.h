@@ -9,11 +9,12 @@
 
 #include <time.h>
 
-#include "agent.h"
 #include "buf.h"
 #include "crypto_info.h"
 #include "header.h"
 #include "peer.h"
+
+struct agent;
 
 struct input_file {
 	const struct crypto_info *info;

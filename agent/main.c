@@ -25,7 +25,8 @@
 
 struct options {
 	bool foreground, kill;
-	const char *sock, *config, *engine;
+	const char *sock, *config, *engine, *audit;
+	bool audit_required;
 	unsigned int lifetime_s;
 	pid_t follow;
 };
@@ -45,6 +46,10 @@ static const char usage[] =
 	"  -P FOLLOW_PID  end when that process ends\n"
 	"      --policy-engine exec:PROGRAM ARGS\n"
 	"                 who judges policies (docs/POLICY.md); without one only the default policy is true\n"
+	"      --audit stderr|syslog|FILE\n"
+	"                 a line of JSON for each decision\n"
+	"      --audit-required\n"
+	"                 refuse what cannot be written there\n"
 	"      --help, --version\n";
 
 static const char *env(const char *name)
@@ -101,6 +106,8 @@ static int parse_options(struct options *o, int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{ "policy-engine", required_argument, NULL, 'E' },
+		{ "audit", required_argument, NULL, 'A' },
+		{ "audit-required", no_argument, NULL, 'R' },
 		{ "help", no_argument, NULL, 'H' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
@@ -136,6 +143,12 @@ static int parse_options(struct options *o, int argc, char **argv)
 		case 'E':
 			o->engine = optarg;
 			break;
+		case 'A':
+			o->audit = optarg;
+			break;
+		case 'R':
+			o->audit_required = true;
+			break;
 		case 'H':
 			fputs(usage, stdout);
 			return 0;
@@ -148,7 +161,9 @@ static int parse_options(struct options *o, int argc, char **argv)
 	}
 	if (optind < argc)
 		return bad_usage("it takes options only");
-	if (o->kill && (o->foreground || o->config || o->lifetime_s || o->follow || o->engine))
+	if (o->audit_required && !o->audit)
+		return bad_usage("--audit-required goes with --audit");
+	if (o->kill && (o->audit || o->foreground || o->config || o->lifetime_s || o->follow || o->engine))
 		return bad_usage("-k goes with -s only");
 	if (o->sock && !*o->sock)
 		return bad_usage("-s takes the path of a socket");
@@ -278,11 +293,12 @@ static int serve(const struct options *o, const struct config *config, const str
                  int ready)
 {
 	struct engine engine = ENGINE_NONE;
-	struct agent a = { .config = config, .engine = &engine, .hardening = *hardening, .started_ms = clock_boot_ms(), .log = o->foreground };
+	struct audit audit = AUDIT_NONE;
+	struct agent a = { .config = config, .engine = &engine, .audit = &audit, .hardening = *hardening, .started_ms = clock_boot_ms(), .log = o->foreground };
 	struct listener l = { .fd = -1 };
 	struct err why = { 0 };
 	sigset_t ends;
-	int signals, r = -1;
+	int signals = -1, r = -1;
 
 	/* Before a socket, a key or a signal mask is there that the launcher would inherit. */
 	if (o->engine && engine_start(&engine, o->engine, &why) < 0)
@@ -291,6 +307,8 @@ static int serve(const struct options *o, const struct config *config, const str
 		err_set(&why, ERR_FORMAT, "the configuration has a policy of its own, which takes a --policy-engine");
 		return complain(&why);
 	}
+	if (o->audit && audit_open(&audit, o->audit, o->audit_required, &why) < 0)
+		goto out;
 	sigemptyset(&ends);
 	sigaddset(&ends, SIGTERM);
 	sigaddset(&ends, SIGINT);
@@ -317,6 +335,7 @@ static int serve(const struct options *o, const struct config *config, const str
 		close(ready);
 	r = server_run(&a, l.fd, signals, follow, &why);
 out:
+	audit_close(&audit);
 	engine_stop(&engine);
 	keystore_free(a.keys);
 	passphrase_clear(&a.lock);

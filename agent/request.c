@@ -148,39 +148,42 @@ bool request_blob_is_secret(const struct request *rq)
 
 /* --- open --- */
 
-static int open_failed(struct agent *a, const struct peer *peer, struct reply *reply, const struct err *why)
+static int open_failed(const struct request *rq, struct agent *a, struct peer *peer, struct reply *reply, const struct err *why)
 {
+	const struct input_file file = { &rq->info, &rq->header, rq->sha256 };
+
 	a->opens.failed++;
+	audit_decision(a->audit, peer, rq->opened ? &file : NULL, 0, err_name(why), why->text);
 	agent_log(a, "open: %s to pid %d uid %u: %s", err_name(why), peer->pid, peer->uid, why->text);
 	return reply_err(reply, why);
 }
 
 /* Layout and signature. After it the raw bytes are no longer needed. */
-static int open_take(struct request *rq, struct agent *a, const struct peer *peer, const uint8_t *raw, size_t len, struct reply *reply)
+static int open_take(struct request *rq, struct agent *a, struct peer *peer, const uint8_t *raw, size_t len, struct reply *reply)
 {
 	struct err why;
 	int encrypted;
 
 	if (a->lock.set) {
 		err_set(&why, ERR_NOKEY, "the agent is locked: ct unlock");
-		return open_failed(a, peer, reply, &why);
+		return open_failed(rq, a, peer, reply, &why);
 	}
 	if (header_parse(&rq->header, raw, len, rq->size, &why))
-		return open_failed(a, peer, reply, &why);
+		return open_failed(rq, a, peer, reply, &why);
 	encrypted = crypto_info_present(&rq->header, &why);
 	if (encrypted == 0)
 		err_set(&why, ERR_FORMAT, "the file is not encrypted: there is nothing to open");
 	if (encrypted <= 0 || crypto_info_parse(&rq->info, &rq->header, &why)) {
 		header_release(&rq->header);
-		return open_failed(a, peer, reply, &why);
+		return open_failed(rq, a, peer, reply, &why);
 	}
 	rq->opened = true;
 	if (EVP_Digest(raw, len, rq->sha256, NULL, EVP_sha256(), NULL) != 1) {
 		err_sys(&why, ENOMEM, "the header's digest");
-		return open_failed(a, peer, reply, &why);
+		return open_failed(rq, a, peer, reply, &why);
 	}
 	if (keystore_verify(a->keys, 0, &rq->header, &rq->info, &rq->key_set, &why))
-		return open_failed(a, peer, reply, &why);
+		return open_failed(rq, a, peer, reply, &why);
 	return 0;
 }
 
@@ -191,7 +194,7 @@ static bool next_set(struct request *rq, const struct agent *a)
 }
 
 /* False: the set that was decided on has another master key, and rq->key_set, which the decision was not about, may have the right one. */
-static bool open_finish(struct request *rq, struct agent *a, const struct peer *peer, const struct policy_decision *d, struct reply *reply)
+static bool open_finish(struct request *rq, struct agent *a, struct peer *peer, const struct policy_decision *d, struct reply *reply)
 {
 	const struct peer_fact *exe = &peer->exe;
 	bool known = exe->text != NULL;
@@ -200,16 +203,24 @@ static bool open_finish(struct request *rq, struct agent *a, const struct peer *
 	if (d->disposition == WIRE_SERVE) {
 		if (!peer_alive(peer)) {
 			err_set(&why, ERR_REJECTED, "the process that asked has ended");
-			open_failed(a, peer, reply, &why);
+			open_failed(rq, a, peer, reply, &why);
 			return true;
 		}
 		reply->blob = keystore_unwrap(a->keys, rq->key_set, &rq->info, &why);
 		if (!reply->blob) {
 			if (why.code == ERR_FORMAT && next_set(rq, a))
 				return false;
-			open_failed(a, peer, reply, &why);
+			open_failed(rq, a, peer, reply, &why);
 			return true;
 		}
+	}
+	const struct input_file file = { &rq->info, &rq->header, rq->sha256 };
+	if (!audit_decision(a->audit, peer, &file, rq->key_set, wire_disposition_name(d->disposition), d->reason)) {
+		secret_free(reply->blob);
+		reply->blob = NULL;
+		err_set(&why, ERR_REJECTED, "the agent's audit cannot be written, and it serves nothing without (--audit-required)");
+		open_failed(rq, a, peer, reply, &why);
+		return true;
 	}
 	if (d->disposition == WIRE_REFUSE)
 		a->opens.refused++;
@@ -239,7 +250,7 @@ enum decision_state request_work(struct request *rq, struct agent *a, struct pee
 
 /* --- what the owner asks --- */
 
-static int do_add(struct request *rq, struct agent *a, const struct secret *text, struct reply *reply)
+static int do_add(struct request *rq, struct agent *a, const struct peer *peer, const struct secret *text, struct reply *reply)
 {
 	uint64_t lifetime = has(rq, M_LIFETIME) ? rq->lifetime : a->config->lifetime_s;
 	struct keystore_added added;
@@ -247,6 +258,7 @@ static int do_add(struct request *rq, struct agent *a, const struct secret *text
 
 	if (keystore_add(a->keys, text, lifetime, clock_boot_ms(), &added, &why))
 		return reply_err(reply, &why);
+	audit_act(a->audit, peer, "add", added.set);
 	agent_log(a, "add: set %llu, %zu keys, %llu s", (unsigned long long)added.set, added.keys, (unsigned long long)lifetime);
 	reply_begin(reply);
 	reply_number(reply, "set", added.set);
@@ -271,30 +283,32 @@ static int do_list(struct agent *a, struct reply *reply)
 	return reply_end(reply);
 }
 
-static int do_remove(struct request *rq, struct agent *a, struct reply *reply)
+static int do_remove(struct request *rq, struct agent *a, const struct peer *peer, struct reply *reply)
 {
 	size_t n = rq->all ? keystore_remove_all(a->keys) : keystore_remove(a->keys, rq->set);
 
 	if (!rq->all && n == 0)
 		return reply_error(reply, ENOENT, "no key set %llu: ct list shows those that are there", (unsigned long long)rq->set);
+	audit_act(a->audit, peer, "remove", rq->set);
 	agent_log(a, "remove: %zu sets", n);
 	reply_begin(reply);
 	reply_number(reply, "removed", n);
 	return reply_end(reply);
 }
 
-static int do_lock(struct agent *a, const struct secret *text, struct reply *reply)
+static int do_lock(struct agent *a, const struct peer *peer, const struct secret *text, struct reply *reply)
 {
 	if (a->lock.set)
 		return reply_error(reply, EBUSY, "the agent is locked already");
 	if (!passphrase_remember(&a->lock, text))
 		return reply_error(reply, ENOMEM, "OpenSSL makes no digest of the passphrase");
+	audit_act(a->audit, peer, "lock", 0);
 	agent_log(a, "lock");
 	reply_begin(reply);
 	return reply_end(reply);
 }
 
-static int do_unlock(struct agent *a, const struct secret *text, struct reply *reply)
+static int do_unlock(struct agent *a, const struct peer *peer, const struct secret *text, struct reply *reply)
 {
 	if (!a->lock.set)
 		return reply_error(reply, ENOENT, "the agent is not locked");
@@ -306,6 +320,7 @@ static int do_unlock(struct agent *a, const struct secret *text, struct reply *r
 		return reply_error(reply, EKEYREJECTED, "the passphrase is wrong");
 	}
 	passphrase_clear(&a->lock);
+	audit_act(a->audit, peer, "unlock", 0);
 	agent_log(a, "unlock");
 	reply_begin(reply);
 	return reply_end(reply);
@@ -335,7 +350,7 @@ static int do_status(struct agent *a, struct reply *reply)
 	return reply_end(reply);
 }
 
-int request_take(struct request *rq, struct agent *a, const struct peer *peer, const uint8_t *raw, size_t len,
+int request_take(struct request *rq, struct agent *a, struct peer *peer, const uint8_t *raw, size_t len,
                  const struct secret *secret, struct reply *reply)
 {
 	int r;
@@ -347,19 +362,19 @@ int request_take(struct request *rq, struct agent *a, const struct peer *peer, c
 		return reply_error(reply, EPERM, "the agent is locked: ct unlock");
 	switch (rq->op) {
 	case OP_ADD:
-		r = do_add(rq, a, secret, reply);
+		r = do_add(rq, a, peer, secret, reply);
 		break;
 	case OP_LIST:
 		r = do_list(a, reply);
 		break;
 	case OP_REMOVE:
-		r = do_remove(rq, a, reply);
+		r = do_remove(rq, a, peer, reply);
 		break;
 	case OP_LOCK:
-		r = do_lock(a, secret, reply);
+		r = do_lock(a, peer, secret, reply);
 		break;
 	case OP_UNLOCK:
-		r = do_unlock(a, secret, reply);
+		r = do_unlock(a, peer, secret, reply);
 		break;
 	case OP_STATUS:
 		r = do_status(a, reply);

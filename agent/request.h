@@ -50,7 +50,7 @@ bool request_blob_is_secret(const struct request *rq);
  * Hands over the blob, of which nothing is needed afterwards: raw for an open, else secret (NULL: none). -1: *reply holds the error; 1: *reply
  * is the answer; 0: go on with request_work().
  */
-int request_take(struct request *rq, struct agent *a, const struct peer *peer, const uint8_t *raw, size_t len,
+int request_take(struct request *rq, struct agent *a, struct peer *peer, const uint8_t *raw, size_t len,
                  const struct secret *secret, struct reply *reply);
 
 /* Asks for the decision and, once it is there, fills *reply. PENDING: ask again later. */

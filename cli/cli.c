@@ -65,12 +65,12 @@ int cli_failed(const char *file, const struct err *err)
 		buf_puts(&b, err_name(err));
 		if (file) {
 			buf_puts(&b, "\",\"file\":");
-			cli_json_string(&b, file, strlen(file));
+			text_json(&b, file, strlen(file));
 		} else {
 			buf_puts(&b, "\",\"file\":null");
 		}
 		buf_puts(&b, ",\"message\":");
-		cli_json_string(&b, text, strlen(text));
+		text_json(&b, text, strlen(text));
 		buf_putc(&b, '}');
 		cli_print(&b);
 	}
@@ -102,40 +102,6 @@ void cli_say(const char *fmt, ...)
 	fputc('\n', stderr);
 }
 
-static bool is_harmless(uint32_t cp)
-{
-	return cp >= 0x20 && (cp < 0x7f || cp > 0x9f) && cp != 0x61c && !(cp >= 0x200e && cp <= 0x200f) &&
-	       !(cp >= 0x2028 && cp <= 0x202e) && !(cp >= 0x2066 && cp <= 0x2069) && cp != 0xfeff;
-}
-
-void cli_json_string(struct buf *b, const void *s, size_t len)
-{
-	const char *p = s, *end = p + len;
-	char hex[16];
-
-	buf_putc(b, '"');
-	while (p < end) {
-		uint32_t cp;
-		size_t n = text_utf8_decode(p, (size_t)(end - p), &cp);
-		if (n == 0) {
-			snprintf(hex, sizeof hex, "\\\\x%02x", (unsigned char)*p++);
-			buf_puts(b, hex);
-			continue;
-		}
-		if (cp == '"' || cp == '\\') {
-			buf_putc(b, '\\');
-			buf_putc(b, *p);
-		} else if (is_harmless(cp)) {
-			buf_put(b, p, n);
-		} else {
-			snprintf(hex, sizeof hex, "\\u%04x", (unsigned int)cp);
-			buf_puts(b, hex);
-		}
-		p += n;
-	}
-	buf_putc(b, '"');
-}
-
 void cli_json_text(struct buf *b, const void *s, size_t len)
 {
 	const char *p = s, *end = p + len;
@@ -145,7 +111,7 @@ void cli_json_text(struct buf *b, const void *s, size_t len)
 		uint32_t cp = 0;
 		size_t n = text_utf8_decode(p, (size_t)(end - p), &cp);
 		/* Beyond ASCII there are only strings in JSON, so an escape is as good as the character. */
-		if (n > 0 && (cp < 0x7f || is_harmless(cp))) {
+		if (n > 0 && (cp < 0x7f || text_is_harmless(cp))) {
 			buf_put(b, p, n);
 		} else if (n > 0) {
 			snprintf(hex, sizeof hex, "\\u%04x", (unsigned int)cp);

@@ -58,13 +58,7 @@ int cli_err(struct err *err, int errnum, const char *fmt, ...) __attribute__((fo
 /* A line on stderr, unless -q. */
 void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/*
- * Appends a JSON string whose value is exactly s, spelled so that a terminal is not fooled: what text_escape() would escape comes as
- * \uXXXX. Bytes that are not UTF-8 (names of files) become \\xNN.
- */
-void cli_json_string(struct buf *b, const void *s, size_t len);
-
-/* Appends JSON text that someone else wrote (and that parses), its strings spelled as above. */
+/* Appends JSON text that someone else wrote (and that parses), its strings spelled as text_json() does. */
 void cli_json_text(struct buf *b, const void *s, size_t len);
 
 /* Writes b to stdout with a newline, releases it; CLI_OK, or CLI_FAILED with a message. */

@@ -219,10 +219,10 @@ static void put_json(struct buf *b, const char *name, const struct finding *f)
 	buf_puts(b, "\",\"status\":\"");
 	buf_puts(b, STATUS[f->status]);
 	buf_puts(b, "\",\"text\":");
-	cli_json_string(b, f->text, strlen(f->text));
+	text_json(b, f->text, strlen(f->text));
 	buf_puts(b, ",\"remedy\":");
 	if (f->remedy[0])
-		cli_json_string(b, f->remedy, strlen(f->remedy));
+		text_json(b, f->remedy, strlen(f->remedy));
 	else
 		buf_puts(b, "null");
 	buf_putc(b, '}');

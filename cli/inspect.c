@@ -151,7 +151,7 @@ static void show(const char *path, const struct model *m, const struct header *h
 static void put_str(struct buf *b, const char *name, struct str s)
 {
 	buf_puts(b, name);
-	cli_json_string(b, s.p, s.len);
+	text_json(b, s.p, s.len);
 }
 
 static void put_key(struct buf *b, const char *name, const struct crypto_key_ref *k)

@@ -233,9 +233,9 @@ static void say(const struct rewrap *w, const char *path, const char *target, co
 		return;
 	}
 	buf_puts(&b, "{\"file\":");
-	cli_json_string(&b, path, strlen(path));
+	text_json(&b, path, strlen(path));
 	buf_puts(&b, ",\"output\":");
-	cli_json_string(&b, target, strlen(target));
+	text_json(&b, target, strlen(target));
 	buf_puts(&b, skipped ? ",\"ok\":true,\"skipped\":true" : ",\"ok\":true,\"skipped\":false");
 	if (!skipped) {
 		buf_puts(&b, w->o->dry ? ",\"dry_run\":true" : cloned ? ",\"dry_run\":false,\"cloned\":true" : ",\"dry_run\":false,\"cloned\":false");

@@ -90,7 +90,7 @@ static void put_faults(struct buf *b, const struct writer_faults *faults)
 	for (size_t i = 0; i < faults->count; i++) {
 		const struct writer_fault *x = &faults->list[i];
 		buf_puts(b, i ? ",{\"tensor\":" : "{\"tensor\":");
-		cli_json_string(b, x->tensor->name.p, x->tensor->name.len);
+		text_json(b, x->tensor->name.p, x->tensor->name.len);
 		buf_puts(b, ",\"chunk\":");
 		buf_put_u64(b, x->first);
 		buf_puts(b, ",\"last_chunk\":");
@@ -109,14 +109,14 @@ static void say_json(const char *path, const struct verdict *d)
 	struct buf b = BUF_INIT;
 
 	buf_puts(&b, "{\"file\":");
-	cli_json_string(&b, path, strlen(path));
+	text_json(&b, path, strlen(path));
 	if (d->faults.count > 0) {
 		buf_puts(&b, ",\"ok\":false,\"error\":\"EIO\",\"message\":\"chunks are damaged: fetch the file again\"");
 	} else if (d->failed) {
 		buf_puts(&b, ",\"ok\":false,\"error\":\"");
 		buf_puts(&b, err_name(&d->err));
 		buf_puts(&b, "\",\"message\":");
-		cli_json_string(&b, d->err.text, strlen(d->err.text));
+		text_json(&b, d->err.text, strlen(d->err.text));
 	} else {
 		buf_puts(&b, ",\"ok\":true");
 	}

@@ -87,3 +87,37 @@ const char *text_escape(char *dst, size_t cap, const void *s, size_t len)
 	dst[at] = '\0';
 	return dst;
 }
+
+bool text_is_harmless(uint32_t cp)
+{
+	return cp >= 0x20 && (cp < 0x7f || cp > 0x9f) && cp != 0x61c && !(cp >= 0x200e && cp <= 0x200f) &&
+	       !(cp >= 0x2028 && cp <= 0x202e) && !(cp >= 0x2066 && cp <= 0x2069) && cp != 0xfeff;
+}
+
+void text_json(struct buf *b, const void *s, size_t len)
+{
+	const char *p = s, *end = p + len;
+	char hex[16];
+
+	buf_putc(b, '"');
+	while (p < end) {
+		uint32_t cp;
+		size_t n = text_utf8_decode(p, (size_t)(end - p), &cp);
+		if (n == 0) {
+			snprintf(hex, sizeof hex, "\\\\x%02x", (unsigned char)*p++);
+			buf_puts(b, hex);
+			continue;
+		}
+		if (cp == '"' || cp == '\\') {
+			buf_putc(b, '\\');
+			buf_putc(b, *p);
+		} else if (text_is_harmless(cp)) {
+			buf_put(b, p, n);
+		} else {
+			snprintf(hex, sizeof hex, "\\u%04x", (unsigned int)cp);
+			buf_puts(b, hex);
+		}
+		p += n;
+	}
+	buf_putc(b, '"');
+}

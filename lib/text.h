@@ -6,8 +6,11 @@
 #ifndef CT_TEXT_H
 #define CT_TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "buf.h"
 
 /*
  * Decodes one code point of UTF-8 from s[0 .. len). Returns its length in bytes (1..4) and stores it in *cp, or 0 if the
@@ -28,5 +31,14 @@ const char *text_escape(char *dst, size_t cap, const void *s, size_t len);
 /* The same with a compound literal's storage, for a printf argument: TEXT(s, len). Lives until the end of the block. */
 #define TEXT_MAX 256
 #define TEXT(s, len) text_escape((char[TEXT_MAX]){0}, TEXT_MAX, (s), (len))
+
+/* Neither a control character nor one that moves text about on a terminal. */
+bool text_is_harmless(uint32_t cp);
+
+/*
+ * Appends a JSON string whose value is exactly s, spelled so that a terminal is not fooled: what text_escape() would escape comes as
+ * \uXXXX. Bytes that are not UTF-8 (names of files) become \\xNN. This one allocates (buf.h).
+ */
+void text_json(struct buf *b, const void *s, size_t len);
 
 #endif

@@ -1,0 +1,200 @@
+#include "audit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "policy.h"
+#include "sha256.h"
+#include "text.h"
+
+#define PRIORITY "<86>" /* authpriv.info */
+
+static int open_syslog(struct err *err)
+{
+	const struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd >= 0 && connect(fd, (const struct sockaddr *)&to, sizeof to) == 0)
+		return fd;
+	err_sys(err, errno, "--audit syslog: /dev/log");
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+static int open_file(const char *path, struct err *err)
+{
+	const char *shown = TEXT(path, strlen(path));
+	struct stat st;
+	int fd;
+
+	if (path[0] != '/')
+		return err_set(err, ERR_FORMAT, "--audit takes stderr, syslog or the absolute path of a file");
+	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_sys(err, errno, "--audit %s", shown);
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && !(st.st_mode & 022))
+		return fd;
+	close(fd);
+	return err_set(err, ERR_REJECTED, "--audit %s: must be a regular file that others may not write", shown);
+}
+
+int audit_open(struct audit *a, const char *where, bool required, struct err *err)
+{
+	*a = (struct audit){ .required = required, .syslog = strcmp(where, "syslog") == 0 };
+	if (a->syslog)
+		a->fd = open_syslog(err);
+	else if (strcmp(where, "stderr") == 0)
+		a->fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	else
+		a->fd = open_file(where, err);
+	return a->fd < 0 ? -1 : 0;
+}
+
+void audit_close(struct audit *a)
+{
+	if (a->fd >= 0)
+		close(a->fd);
+	*a = (struct audit)AUDIT_NONE;
+}
+
+/* ---- lines ---- */
+
+static void put_text(struct buf *b, const char *name, const char *s, size_t len)
+{
+	buf_puts(b, ",\"");
+	buf_puts(b, name);
+	buf_puts(b, "\":");
+	text_json(b, s, len);
+}
+
+static void put_number(struct buf *b, const char *name, uint64_t v)
+{
+	buf_puts(b, ",\"");
+	buf_puts(b, name);
+	buf_puts(b, "\":");
+	buf_put_u64(b, v);
+}
+
+static void put_digest(struct buf *b, const char *name, const uint8_t digest[SHA256_LEN])
+{
+	char hex[2 * SHA256_LEN + 1];
+
+	for (size_t i = 0; i < SHA256_LEN; i++)
+		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+	put_text(b, name, hex, sizeof hex - 1);
+}
+
+static void begin(struct buf *b, const char *event)
+{
+	struct timespec now;
+	struct tm t;
+	char text[48];
+	size_t at;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &t);
+	at = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &t);
+	snprintf(text + at, sizeof text - at, ".%03ldZ", now.tv_nsec / 1000000);
+	buf_puts(b, "{\"time\":\"");
+	buf_puts(b, text);
+	buf_puts(b, "\",\"event\":\"");
+	buf_puts(b, event);
+	buf_putc(b, '"');
+}
+
+static void put_peer(struct buf *b, const struct peer *p)
+{
+	put_number(b, "uid", p->uid);
+	put_number(b, "gid", p->gid);
+	put_number(b, "pid", (uint64_t)(p->pid > 0 ? p->pid : 0));
+}
+
+static void put_file(struct buf *b, const struct input_file *f)
+{
+	struct sha256 *sha = sha256_new();
+	uint8_t digest[SHA256_LEN];
+	const struct crypto_info *c = f->info;
+	const struct str *licence = header_meta_get(f->header, "__licence__");
+
+	put_digest(b, "file_sha256", f->sha256);
+	if (c->sign.has_kid)
+		put_text(b, "signer_kid", c->sign.kid.p, c->sign.kid.len);
+	if (c->enc.has_kid)
+		put_text(b, "key_kid", c->enc.kid.p, c->enc.kid.len);
+	if (licence)
+		put_text(b, "licence", licence->p, licence->len);
+	if (sha && sha256_of(sha, c->local.p, c->local.len, digest))
+		put_digest(b, "policy_sha256", digest);
+	if (!policy_is_default(c->remote))
+		buf_puts(b, ",\"remote_policy\":true");
+	sha256_free(sha);
+}
+
+/* A line that was cut short must not spoil the next one. */
+static bool write_line(struct audit *a, struct buf *b)
+{
+	bool done = false;
+
+	buf_puts(b, a->syslog ? "}" : "}\n");
+	if (!b->failed) {
+		ssize_t n;
+		do
+			n = a->syslog ? send(a->fd, b->data, b->len, MSG_NOSIGNAL | MSG_DONTWAIT) : write(a->fd, b->data, b->len);
+		while (n < 0 && errno == EINTR);
+		done = n == (ssize_t)b->len;
+		if (n > 0 && !done)
+			(void)!write(a->fd, "\n", 1);
+	}
+	a->lost += !done;
+	buf_release(b);
+	return done || !a->required;
+}
+
+bool audit_decision(struct audit *a, struct peer *peer, const struct input_file *file, uint64_t set, const char *verdict, const char *reason)
+{
+	struct buf b = BUF_INIT;
+	const struct peer_fact *exe, *cgroup;
+
+	if (a->fd < 0)
+		return true;
+	exe = peer_exe(peer);
+	cgroup = peer_cgroup(peer);
+	if (a->syslog)
+		buf_puts(&b, PRIORITY "ct-agent: ");
+	begin(&b, "open");
+	put_text(&b, "verdict", verdict, strlen(verdict));
+	put_text(&b, "reason", reason, strlen(reason));
+	put_peer(&b, peer);
+	if (exe->text)
+		put_text(&b, "exe", exe->text, exe->len);
+	if (cgroup->text)
+		put_text(&b, "cgroup", cgroup->text, cgroup->len);
+	if (set)
+		put_number(&b, "set", set);
+	if (file)
+		put_file(&b, file);
+	return write_line(a, &b);
+}
+
+bool audit_act(struct audit *a, const struct peer *peer, const char *what, uint64_t set)
+{
+	struct buf b = BUF_INIT;
+
+	if (a->fd < 0)
+		return true;
+	if (a->syslog)
+		buf_puts(&b, PRIORITY "ct-agent: ");
+	begin(&b, what);
+	put_peer(&b, peer);
+	if (set)
+		put_number(&b, "set", set);
+	return write_line(a, &b);
+}

@@ -1,0 +1,37 @@
+/*
+ * audit: a line of JSON for each decision of the agent (docs/SECURITY.md, "Audit"), to stderr, a file or syslog. Never a secret; foreign strings are spelled
+ * so that neither a terminal nor a parser of lines is fooled.
+ */
+#ifndef CT_AGENT_AUDIT_H
+#define CT_AGENT_AUDIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "err.h"
+#include "input.h"
+#include "peer.h"
+
+struct audit {
+	int fd;        /* -1: none is kept */
+	bool syslog;   /* fd is a socket to the log daemon */
+	bool required; /* what cannot be written down does not happen */
+	uint64_t lost; /* lines */
+};
+
+#define AUDIT_NONE { .fd = -1 }
+
+/* "stderr", "syslog", or a file's absolute path: appended to, made with mode 0600. -1: it cannot be opened, is no regular file, or others may write it. */
+int audit_open(struct audit *a, const char *where, bool required, struct err *err);
+void audit_close(struct audit *a);
+
+/*
+ * What was decided about an open: "serve", "ciphertext", "refuse", or an errno's name. file NULL: it was not even parsed. set 0: none was found. false: it
+ * could not be written, and must not happen.
+ */
+bool audit_decision(struct audit *a, struct peer *peer, const struct input_file *file, uint64_t set, const char *verdict, const char *reason);
+
+/* What an owner did: "add", "remove", "lock", "unlock"; set 0: none in particular. */
+bool audit_act(struct audit *a, const struct peer *peer, const char *what, uint64_t set);
+
+#endif
