@@ -161,7 +161,12 @@ refused() {
 	# The same names, other keys.
 	"$CT" keygen -q --force -o keys.jwk --kid-enc "$(kid kept.jwk oct)" --kid-sign "$(kid kept.jwk okp)"
 	refused out/a.safetensors "*signature*"
+	# The same keys under other names.
+	sed 's/"kid": *"enc-[^"]*",//' kept.jwk >keys.jwk
+	"$CT" encrypt -q --force --keys keys.jwk in out
 	cp kept.jwk keys.jwk
+	refused out/a.safetensors "*it names other keys*"
+	again
 	# The input, since.
 	for seek in 0 299999 300006; do
 		python3 -c '

@@ -101,6 +101,12 @@ ${alive#d/}")
 	with race run -0 "$CT" keygen -q -o k.jwk
 	python3 -m json.tool k.jwk >whole
 	[ -z "$(left)" ]
+	# Nor is it dead at the other end, just before it takes its final name.
+	moments
+	rm k.jwk other.jwk
+	AT=1 ONLY=renameat2 DO='"$CT" keygen -q -o other.jwk' with moment run -0 "$CT" keygen -q -o k.jwk
+	[ -e other.jwk ]
+	python3 -m json.tool k.jwk >whole
 }
 
 # holds FILE PLAIN: FILE is PLAIN encrypted, or PLAIN's view.
@@ -160,6 +166,28 @@ killed() {
 	killed encrypt old.safetensors plain.safetensors plain.safetensors
 	killed decrypt none plain.safetensors e.safetensors
 	killed decrypt other.safetensors plain.safetensors e.safetensors
+}
+
+# The only copy of a key would be gone.
+@test "kill -9 of ct keygen at any moment: the old set or the new one" {
+	moments
+	cp keys.jwk old.jwk
+	COUNT=$PWD/count with moment "$CT" keygen -q -o new.jwk --reader reader.jwk
+	seen=0
+	for at in $(seq "$(cat count)"); do
+		for force in "" --force; do
+			rm -f k.jwk
+			[ -z "$force" ] || cp old.jwk k.jwk
+			AT=$at with moment "$CT" keygen -q --force -o k.jwk --reader reader.jwk 3>&- || true
+			[ "$(left | wc -l)" -le 2 ]
+			[ -z "$(left)" ] || seen=$((seen + 1))
+			[ -n "$force" ] || [ ! -e k.jwk ] || python3 -m json.tool k.jwk >whole
+			[ -z "$force" ] || cmp -s k.jwk old.jwk || python3 -m json.tool k.jwk >whole
+		done
+	done
+	[ "$seen" -gt 3 ]
+	"$CT" keygen -q --force -o k.jwk
+	[ -z "$(left)" ]
 }
 
 # The disk would stay full of half a model, under its final name perhaps, and the old one would be gone.
@@ -296,4 +324,14 @@ changed() {
 	done
 	run -0 "$CT" encrypt --keys keys.jwk in out
 	cmp in/a out/a
+	# Nor is an output taken for complete if its input was changed while the two were compared: from where its first byte was.
+	busy=0
+	for at in {1..12}; do
+		cp -p in/a a
+		AT=$at ONLY=pread DO="printf x | dd of=in/a bs=1 conv=notrunc status=none" with moment run "$CT" encrypt --keys keys.jwk in out
+		echo "$at: $output"
+		[[ $output != "ct: in/a: EBUSY: was changed while it was read"* ]] || busy=$((busy + 1))
+		cp -p a in/a
+	done
+	[ "$busy" -ge 3 ]
 }
