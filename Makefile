@@ -37,7 +37,7 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/*
 PROBES := $(patsubst tests/probes/%.c,$(BUILD)/probes/%,$(sort $(wildcard tests/probes/*.c)))
 BENCH := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard tests/bench/*.c)))
 
-.PHONY: all help install uninstall test test-clients test-suites unit check bench bench-untouched bench-tools soak clean tools
+.PHONY: all help install uninstall test test-clients test-suites test-big unit check bench bench-untouched bench-tools soak clean tools
 all: $(BUILD)/libctshim.so $(BUILD)/ct $(BUILD)/ct-agent
 
 help:
@@ -47,10 +47,12 @@ help:
 	@echo 'make test          the whole test suite (scripts/test installs what it needs)'
 	@echo 'make test-clients  every client of tests/clients on encrypted models; writes docs/CLIENTS.md (7 GB, 20 min)'
 	@echo 'make test-suites   test suites of safetensors, numpy, CPython with and without the preload (15 min)'
+	@echo 'make test-big      a model of 20 GiB through ct and the shim in 200 MiB of memory (root, 60 GB, 5 min)'
 	@echo 'make unit          only the unit tests in C'
 	@echo 'make check         shellcheck, cppcheck, the syntax of Python files'
 	@echo 'make tools         what the tests run: unit tests, probes, stand-ins (then: bats tests/NAME.bats)'
-	@echo 'make bench         what the shim costs against its targets: mappings of a 1 GiB model (tests/bench/maps --help), and the next'
+	@echo 'make bench         what the shim costs against its targets: mappings of a 1 GiB model (tests/bench/maps --help), ct on whole'
+	@echo '                   files (tests/bench/whole), and the next'
 	@echo 'make bench-untouched  what it costs programs that never open a model (tests/bench/untouched --help)'
 	@echo 'make soak          the storm of tests/lazy_storm.bats, 60 s per method'
 	@echo 'make clean         removes build directories'
@@ -135,11 +137,15 @@ test-clients:
 test-suites:
 	scripts/test-suites
 
+test-big:
+	scripts/test-big
+
 check:
 	scripts/check
 
 bench: bench-untouched
 	tests/bench/maps
+	tests/bench/whole
 
 bench-untouched: bench-tools
 	tests/bench/untouched

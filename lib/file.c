@@ -213,6 +213,7 @@ void file_extent(const struct file *f, uint64_t at, struct file_extent *e)
 	e->begin = c.at;
 	e->end = c.at + c.len;
 	e->chunk = c.number;
+	e->bare = file_is_bare(f, t);
 }
 
 /* The piece of `size` bytes, counted from `from`, that holds `at`; cut to [begin, end). */

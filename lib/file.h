@@ -24,6 +24,7 @@ struct file_extent {
 	uint64_t begin, end;
 	const struct header_tensor *tensor; /* NULL in the header */
 	uint64_t tensor_end;                /* its end, or the header's */
+	bool bare;                          /* nothing vouches for it: plain, without digests */
 	uint64_t chunk;                     /* number within the tensor; 0 for the header and for plain tensors without digests */
 };
 

@@ -1,6 +1,6 @@
 /*
  * writer_io: what the writer's files share: whole writes, a wrapped key, and a crew of threads that stops at the first
- * failure. Private to the writer's files.
+ * failure. Private to the writer's files and to cli/same.c, which compares with such a crew.
  */
 #ifndef CT_WRITER_IO_H
 #define CT_WRITER_IO_H

@@ -53,8 +53,8 @@ static int check(struct job *j, const struct writer_piece *p, uint8_t *buf, stru
 		struct file_extent x;
 		ssize_t n = -1;
 		file_extent(j->f, at, &x);
-		if (j->keys && p->len <= FILE_SCRATCH)
-			n = file_read(j->f, j->in, at, buf, (size_t)(end - at), err);
+		if (j->keys && (p->len <= FILE_SCRATCH || x.bare)) /* what is bare may be unreadable, if not wrong */
+			n = file_read(j->f, j->in, at, buf, end - at < FILE_SCRATCH ? (size_t)(end - at) : FILE_SCRATCH, err);
 		else if (file_check(j->f, j->in, at, buf, err) == 0)
 			n = (ssize_t)(x.end - at);
 		if (n > 0) {

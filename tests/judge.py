@@ -95,6 +95,7 @@ def split(raw):
     tensors = []
     for name, t in head.items():
         dtype, shape, (a, b) = t if isinstance(t, list) else (t["dtype"], t["shape"], t["data_offsets"])
+        dtype = dtype if isinstance(dtype, str) else list(dtype)[0]
         tensors.append((name, dtype, shape, a, b))
     tensors.sort(key=lambda t: t[3:])
     return n, head, meta, tensors
@@ -129,8 +130,14 @@ def _key(keyset, kty, kid):
     return fit[0]
 
 
-def _entry(e):
-    return {k: base64.b64decode(v) for k, v in e.items() if isinstance(v, str)}
+def _chunk_size(keys):
+    """None: not chunked."""
+    return keys.get("chunk_size", 2 << 20 if keys["version"] == "2" else None)
+
+
+def _entry(e, keys):
+    names = ["wrapped_key", "key_iv", "key_tag"] + (["base_iv", "tags"] if _chunk_size(keys) else ["iv", "tag"])
+    return {k: base64.b64decode(v) for k, v in (zip(names, e) if isinstance(e, list) else ((k, e[k]) for k in names))}
 
 
 def data_keys(raw, keyset):
@@ -140,7 +147,7 @@ def data_keys(raw, keyset):
     kek = _key(keyset if "keys" in keyset else {"keys": [keyset]}, "oct", keys["enc"].get("kid"))
     kek, alg, found = base64.b64decode(kek["k"]), spelled(keys["enc"]["alg"]), {}
     for name, e in entries.items():
-        e = _entry(e)
+        e = _entry(e, keys)
         found[name] = aead_open(alg, kek, e["key_iv"], e["wrapped_key"], e["key_tag"])
         assert found[name] is not None, f"{name}: the data key does not unwrap"
     return found
@@ -156,10 +163,10 @@ def _extents(n, meta, tensors):
     """(tensor, number, begin, end, entry or None, digest or None) of all that is checked as a whole: chunks of encrypted tensors,
     pieces of plain ones that have digests."""
     keys, entries = json.loads(meta["__crypto_keys__"]), json.loads(meta["__encryption__"])
-    size = keys.get("chunk_size", 2 << 20 if keys["version"] == "2" else None)
+    size = _chunk_size(keys)
     digests = json.loads(meta.get("__digests__", '{"chunk_size":1,"tensors":{}}'))
     for name, _, _, a, b in tensors:
-        entry = _entry(entries[name]) if name in entries else None
+        entry = _entry(entries[name], keys) if name in entries else None
         sums = base64.b64decode(digests["tensors"][name], validate=True) if name in digests["tensors"] else None
         if entry is None and sums is None:
             continue
@@ -190,7 +197,7 @@ def view(raw, keyset):
     if "__encryption__" not in meta:
         return raw, []
     keys, deks = json.loads(meta["__crypto_keys__"]), data_keys(raw, keyset)
-    alg, chunked = spelled(keys["enc"]["alg"]), "chunk_size" in keys or keys["version"] == "2"
+    alg, chunked = spelled(keys["enc"]["alg"]), _chunk_size(keys) is not None
     out, bad = bytearray(raw), []
     out[8:8 + n] = view_header(n, meta, tensors)
     for name, i, begin, end, entry, digest in _extents(n, meta, tensors):

@@ -111,4 +111,5 @@ def main(what, *args):
             show(what, path)
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])
