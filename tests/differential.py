@@ -124,14 +124,15 @@ def random_tensor(rng, cs, dtypes):
     return dtype, random_shape(rng, size * 8 // BITS[dtype]), rng.randbytes(size)
 
 
-def random_model(rng, cs, dtypes):
-    """({name: (dtype, shape, data)}, user metadata); at most three empty tensors."""
+def random_model(rng, cs, dtypes, nul=True):
+    """({name: (dtype, shape, data)}, user metadata); at most three empty tensors. nul: names may have one."""
     tensors, empty = {}, 0
     for _ in range(rng.choice([0, 1, 2, 3, 4, 5, 6])):
         dtype, shape, data = random_tensor(rng, cs, dtypes)
         empty += not data
         if data or empty <= 3:
-            tensors[random_name(rng)] = dtype, shape, data
+            name = random_name(rng)
+            tensors[name if nul else name.replace("\0", "")] = dtype, shape, data
     meta = {random_name(rng): random_name(rng) for _ in range(rng.choice([0, 0, 1, 2, 5]))}
     for name in judge.HIDDEN:
         meta.pop(name, None)
@@ -192,11 +193,11 @@ def ct_decrypt(keys, folder, out):
     return found
 
 
-def they_read(path):
-    """The package's verdict: ("ok" or "plain", content), ("open", why) or ("read", why)."""
+def they_read(path, framework="pt"):
+    """The package's verdict: ("ok" or "plain", content), ("open", why) or ("read", why). torch knows the most dtypes."""
     import cryptotensors
     try:
-        with cryptotensors.safe_open(path, "pt") as f:
+        with cryptotensors.safe_open(path, framework) as f:
             meta = (f.metadata() or {}) | (f.reserved_metadata() or {})
             for name in f.keys():
                 try:
@@ -351,7 +352,7 @@ def ours(seed, folder, keys, n=60):
         where.mkdir()
         truth = {}
         for i in range(n):
-            tensors, meta = random_model(rng, cs, list(BITS))
+            tensors, meta = random_model(rng, cs, list(BITS), nul=not globs)
             order = rng.sample(list(tensors), len(tensors))
             (where / f"{i}.safetensors").write_bytes(plain_file(tensors, meta, order))
             truth[f"{i}.safetensors"] = tensors, meta, adjacent_empties(order, tensors)
