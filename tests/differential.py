@@ -25,7 +25,8 @@ import reference
 from mutants import differences
 
 CT = str(pathlib.Path(os.environ["BUILD"]) / "ct")
-FORMAT = pathlib.Path(__file__).resolve().parent.parent / "docs/FORMAT.md"
+TESTS = pathlib.Path(__file__).resolve().parent
+FORMAT = TESTS.parent / "docs/FORMAT.md"
 ALGS = {"aes256gcm": 32, "aes128gcm": 16, "chacha20poly1305": 32}
 KID = "k\u00e9y/1"
 BITS = {d: bits for d, bits, _ in reference.DTYPES}
@@ -38,12 +39,20 @@ def deviation(text):
     deviations.append(text)
 
 
-def numbers():
-    """The numbers of the list in docs/FORMAT.md."""
+def check_list():
+    """The list in docs/FORMAT.md has no number without a test, and this test has no number that is not on the list."""
     part = FORMAT.read_text().split("\n## Where we differ from the reference\n")[1]
-    found = [int(x) for x in re.findall(r"^(\d+)\. ", part, re.M)]
+    items = re.split(r"^(\d+)\. ", part, flags=re.M)[1:]
+    found, text = list(map(int, items[::2])), dict(zip(map(int, items[::2]), items[1::2]))
     assert found == list(range(1, len(found) + 1)), f"the list of differences is not numbered 1 to n: {found}"
-    return set(found)
+    held = {n for n in found if "[D]" in text[n]}
+    used = {*differences.RULES, differences.TIE}
+    assert used == held, f"marked [D] in docs/FORMAT.md: {held}, held here: {used}"
+    strict = {int(x) for x in re.findall(r'^@test "(\d+): ', (TESTS / "strict.bats").read_text(), re.M)}
+    for n in found:
+        named = re.findall(r"tests/(\w+)", text[n])
+        assert n in held or named, f"nothing holds number {n} of docs/FORMAT.md"
+        assert ("strict" in named) == (n in strict), f"number {n} of docs/FORMAT.md and tests/strict.bats disagree"
 
 
 # ---- key sets ----
@@ -426,12 +435,10 @@ def compare(path, mutant, keyset, our_error, our_content, counts):
 def main(seed, folder, what, *args):
     folder = pathlib.Path(folder)
     keys = write_key_sets(folder)
-    listed = numbers()
-    used = {*differences.RULES, differences.TIE}
-    assert used <= listed, f"not on the list in docs/FORMAT.md: {used - listed}"
+    check_list()
     if what == "mutants":
         counts = mutants.run(sys.modules["__main__"], seed, folder, keys, *map(int, args))
-        for n in used - set(met):
+        for n in {*differences.RULES, differences.TIE} - set(met):
             deviation(f"no mutant met difference {n}: nothing holds it")
         said = (f"{k if isinstance(k, str) else ' / '.join(k)} {n}" for k, n in counts.most_common())
         print("mutants, our verdict and theirs:", ", ".join(said))
