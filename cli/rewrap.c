@@ -102,6 +102,8 @@ static int parse_options(int argc, char **argv, struct options *o)
 	}
 	if (!o->keys || !o->new_keys)
 		return cli_usage("--keys OLD and --new-keys NEW are needed");
+	if (o->output && !*o->output)
+		return cli_usage("-o takes a folder");
 	if (o->force && !o->output)
 		return cli_usage("--force goes with -o DIR: files in place are always replaced");
 	if (optind == argc)
@@ -134,7 +136,8 @@ static int make_header(const struct rewrap *w, const struct model *m, struct wri
 		return err_set(err, ERR_PLAIN, "is a plain file, not encrypted: ct encrypt encrypts it");
 	struct secret *deks = open_with(w->old, m, err);
 	if (!deks) {
-		deks = has_policy(m, w->p.local) ? open_with(w->new, m, &why) : NULL;
+		/* A copy that is asked for and not made is a failure all the same. */
+		deks = !w->o->output && has_policy(m, w->p.local) ? open_with(w->new, m, &why) : NULL;
 		ret = deks ? 0 : -1;
 	} else if (publish_key_fits(w->p.kek, file_crypto(m->file)->alg, &why) < 0) {
 		cli_err(err, EINVAL, "cannot get the new keys: %.400s; make a set with ct keygen --alg %s", why.text, aead_alg_name(file_crypto(m->file)->alg));
@@ -255,6 +258,8 @@ static int rewrap_open(struct rewrap *w, const struct model *m, const char *path
 		ret = -1;
 	if (ret >= 0)
 		say(w, path, target, &r, ret == 0, cloned);
+	if (ret > 0 && !w->o->output && m->st.st_nlink > 1)
+		cli_say("%s: has other names (hard links), which %s the old file", TEXT(path, strlen(path)), w->o->dry ? "would keep" : "keep");
 	w->rewrapped += ret > 0;
 	w->cloned += cloned;
 	w->skipped += ret == 0;

@@ -13,20 +13,6 @@ import json, sys
 print([k for k in json.load(open(sys.argv[1]))["keys"] if k["kty"].lower() == sys.argv[2]][0].get(sys.argv[3], "none"))' "$@"
 }
 
-# preload NAME <SOURCE: makes NAME.so, which takes the place of C library functions; with NAME CMD…: CMD with it in what it starts.
-preload() {
-	need gcc
-	gcc -shared -fPIC -D_GNU_SOURCE -Wall -Werror -o "$1.so" -x c -
-}
-
-with() {
-	local so=$PWD/$1.so
-	shift
-	# The sanitizers would take signals for themselves. The run time comes first, and in programs without it as well.
-	LD_PRELOAD="${SANITIZE:+${PRELOAD% *}:}$so" \
-		ASAN_OPTIONS=handle_segv=0:handle_sigbus=0:handle_sigill=0:handle_sigfpe=0:handle_sigtrap=0:handle_abort=0:detect_leaks=0 "$@"
-}
-
 # A script that checks the status would take a typing error for a bad file.
 @test "help, version and usage: status 0 and 2" {
 	run -0 "$CT" --help

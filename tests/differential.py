@@ -65,7 +65,7 @@ def key_set(alg):
     for kid in (None, KID):
         keys.append({"kty": "oct", "alg": alg, "k": b64(rng.randbytes(ALGS[alg])).decode()})
         d = rng.randbytes(32)
-        keys.append({"kty": "okp", "alg": "ed25519", "d": b64(d).decode(), "x": b64(judge.sign_public(d)).decode()})
+        keys.append({"kty": "okp", "alg": "ed25519", "d": b64(d).decode(), "x": b64(judge.ed25519_public(d)).decode()})
         if kid:
             keys[-2]["kid"], keys[-1]["kid"] = kid, kid + "s"
     return {"keys": keys}

@@ -94,3 +94,15 @@ read_by_us() {
 @test "what the package wrote verifies, decrypts and is served: chacha20poly1305" {
 	read_by_us chacha20poly1305.jwk
 }
+
+# A document that leads third implementations to files which only we can read.
+@test "the package opens the worked example of docs/FORMAT.md" {
+	local t=$BATS_TEST_TMPDIR example="$ROOT/tests/format_example.py"
+	need_python cryptotensors safetensors numpy
+	python3 "$example" shown "$ROOT/docs/FORMAT.md" "The plain file" >"$t/plain.safetensors"
+	python3 "$example" shown "$ROOT/docs/FORMAT.md" "The encrypted file" >"$t/e.safetensors"
+	reference show-visible "$t/plain.safetensors" >"$t/want"
+	CRYPTOTENSOR_KEYS=$(python3 "$example" shown "$ROOT/docs/FORMAT.md" "The key set") reference read "$t/e.safetensors" >"$t/got"
+	diff "$t/want" "$t/got"
+	[ "$(wc -l <"$t/got")" = 4 ]
+}

@@ -226,7 +226,7 @@ def signature_good(raw, keyset):
         f = Look(raw, keyset)
         kid = dict(f.keys().get("sign")).get("kid")
         key = [k for k in keyset["keys"] if k["kty"] == "okp" and kid in (None, k.get("kid"))][0]
-        good = judge.sign(base64.b64decode(key["d"]), signed_bytes(f.text))
+        good = judge.ed25519_sign(base64.b64decode(key["d"]), signed_bytes(f.text))
         return base64.b64encode(good).decode() == f.last["__signature__"]
     except NO_HEADER:
         return None

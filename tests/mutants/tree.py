@@ -71,7 +71,7 @@ def signed(text, base):
         message = signed_bytes(text if isinstance(text, str) else text.decode())
     except Exception:  # no JSON, or not a header: any signature will do
         message = signed_bytes(base.text)
-    signature = base64.b64encode(judge.sign(base.d, message))
+    signature = base64.b64encode(judge.ed25519_sign(base.d, message))
     return (text.encode() if isinstance(text, str) else text).replace(MARK.encode(), signature)
 
 
