@@ -223,6 +223,20 @@ refused() {
 	theirs open y
 }
 
+# A typing error would leave a model in the clear.
+@test "28: a pattern that fits no tensor is an error, and nothing is written" {
+	run ! "$CT" encrypt --keys "$T/keys.jwk" --tensors 'bgi' "$T/plain.safetensors" x
+	[[ $output == *bgi* ]]
+	[ ! -e x ]
+	"$PY" - "$T/keys.jwk" <<-'EOF'
+		import cryptotensors, json, sys
+		enc, sign = json.load(open(sys.argv[1]))["keys"]
+		t = {"t": {"dtype": "uint8", "shape": [3], "data": b"abc"}}
+		cryptotensors.serialize_file(t, "y", None, {"enc_key": enc, "sign_key": sign, "tensors": ["bgi"]})
+	EOF
+	theirs plain y
+}
+
 # Who reads while keys are changed, or finds the file after a crash, would have neither the old one nor the new one.
 @test "29: a rewrap leaves the old file whole for whoever has it open" {
 	"$CT" keygen -q -o new.jwk
