@@ -136,8 +136,10 @@ def _chunk_size(keys):
 
 
 def _entry(e, keys):
+    if isinstance(e, list):
+        e = dict(zip(("wrapped_key", "key_iv", "key_tag", "iv", "tag", "base_iv", "tags"), e))
     names = ["wrapped_key", "key_iv", "key_tag"] + (["base_iv", "tags"] if _chunk_size(keys) else ["iv", "tag"])
-    return {k: base64.b64decode(v) for k, v in (zip(names, e) if isinstance(e, list) else ((k, e[k]) for k in names))}
+    return {k: base64.b64decode(e[k]) for k in names}
 
 
 def data_keys(raw, keyset):

@@ -27,16 +27,16 @@ def bases(d, folder, keys):
             ("chacha20poly1305", "1", None, True, None), ("chacha20poly1305", "2", 16, True, ["w", "b", "e"])]):
         path = folder / f"base-{i}"
         d.register(alg)
-        k = d.key_set(alg)["keys"]
+        k = d.key_set(alg)["keys"][2 * kid:]
         config = {"version": version} | ({"chunk_size": cs} if cs else {}) | ({"tensors": some} if some else {})
         config |= {"enc_kid": d.KID, "sign_kid": d.KID + "s"} if kid else {"enc_key": k[0], "sign_key": k[1]}
         d.they_write(path, model, METADATA, config)
-        out.append(Base(f"theirs-{alg}-{version}-{cs}", path.read_bytes(), alg, d.KID if kid else None, k))
+        out.append(Base(f"theirs-{alg}-{version}-{cs}", path.read_bytes(), alg, *k[:2]))
         for more in [[], ["--digests"], ["--tensors", "[wbe]"], ["--tensors", "w", "--tensors", "e", "--digests"]]:
             options = ["--format-version", version, "--header-reserve", "0", *(["--chunk-size", str(cs)] if cs else []), *more]
             r = d.ct("encrypt", "-q", "--force", "--keys", keys[alg, kid], *options, str(plain), str(path))
             assert r.returncode == 0, r.stderr
-            out.append(Base(f"ours-{alg}-{version}-{cs} {more}", path.read_bytes(), alg, d.KID if kid else None, k))
+            out.append(Base(f"ours-{alg}-{version}-{cs} {more}", path.read_bytes(), alg, *k[:2]))
     return {"theirs": [b for b in out if b.name.startswith("theirs")], "digests": [b for b in out if b.has_digests],
             "ours": [b for b in out if b.name.startswith("ours") and not b.has_digests]}
 

@@ -12,6 +12,8 @@ from .tree import Obj, parse, signed_bytes
 
 NO_HEADER = LookupError, ValueError, TypeError, StopIteration, AttributeError, RecursionError  # what looking at one may end in
 
+ENTRY = "wrapped_key", "key_iv", "key_tag", "iv", "tag", "base_iv", "tags"
+
 
 class Look:
     """A file's header with everything that is there twice."""
@@ -40,15 +42,9 @@ class Look:
         return parse(self.last["__crypto_keys__"])
 
 
-def twice(obj):
-    names = [k for k, _ in obj]
+def twice(obj, known=None):
+    names = [k for k, _ in obj if known is None or k in known]
     return len(set(names)) < len(names)
-
-
-def anywhere(v, test):
-    """test() of v or of anything in it."""
-    inner = [x for _, x in v] if isinstance(v, Obj) else v if isinstance(v, list) else []
-    return test(v) or any(anywhere(x, test) for x in inner)
 
 
 def depth(v):
@@ -61,8 +57,12 @@ def name_twice(f):
 
 
 def member_twice(f):
-    keys, enc = f.keys(), parse(f.last["__encryption__"])
-    return any(isinstance(x, Obj) and twice(x) for x in [keys, enc] + [v for _, v in keys])
+    """Of the members that mean something."""
+    keys, enc, policy = f.values()
+    inner = [keys.get(k) for k in ("enc", "sign")]
+    entries = [e for _, e in enc if isinstance(e, Obj)]
+    return (twice(keys, ("enc", "sign", "version", "chunk_size")) or any(twice(k, ("alg", "kty", "kid", "jku")) for k in inner) or
+            twice(enc) or any(twice(e, ENTRY) for e in entries) or isinstance(policy, Obj) and twice(policy, ("local", "remote")))
 
 
 def not_all_four(f):
@@ -78,8 +78,7 @@ def lengths(f):
     keys, tensors = dict(f.keys()), f.tensors()
     size = keys.get("chunk_size", 2 << 20 if keys["version"] == "2" else None)
     for name, e in parse(f.last["__encryption__"]):
-        fields = ("wrapped_key", "key_iv", "key_tag", "iv", "tag", "base_iv", "tags")
-        e = dict(e) if isinstance(e, Obj) else dict(zip(fields, e))
+        e = dict(e) if isinstance(e, Obj) else dict(zip(ENTRY, e))
         used = ("base_iv", "tags") if size else ("iv", "tag")
         iv, tags = (None if e.get(k) is None else len(base64.b64decode(e[k])) for k in used)
         want = [(12, 16), (0, 0)]
@@ -197,20 +196,21 @@ RULES = {
 TIE = 9
 
 
-def find(allowed, raw, keyset, verdict, message):
-    """The number that explains our verdict where theirs is the opposite, or None."""
-    try:
-        look = Look(raw, keyset)
-    except NO_HEADER:
-        return None
+def reached(allowed, raw, keyset):
+    """The numbers among the allowed that the file is a case of."""
+    out = []
     for n in sorted(allowed & set(RULES)):
-        want, text, is_so = RULES[n]
         try:
-            if want == verdict and re.search(text, message, re.S) and is_so(look):
-                return n
+            if RULES[n][2](Look(raw, keyset)):
+                out.append(n)
         except NO_HEADER:
             continue
-    return None
+    return out
+
+
+def find(numbers, verdict, message):
+    """The one of the numbers that explains our verdict where theirs is the opposite, or None."""
+    return next((n for n in numbers if RULES[n][0] == verdict and re.search(RULES[n][1], message, re.S)), None)
 
 
 def has_tie(raw):

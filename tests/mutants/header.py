@@ -301,6 +301,18 @@ def dtype_of_one_byte(m):
 
 
 @kind()
+def bits_left_over(m):
+    """Elements of four or six bits that fill the bytes, and almost one more."""
+    e = m.tensor()
+    a, b = e[1].get("data_offsets")
+    bits, d = m.rng.choice([(4, "F4"), (6, "F6_E2M3"), (6, "F6_E3M2")])
+    n = 8 * (b - a) // bits
+    e[1].put("dtype", d)
+    e[1].put("shape", [m.rng.choice([n, n, n + 1, n - 1])])
+    return dump(m.head)
+
+
+@kind()
 def shape_number(m):
     """A dimension in another spelling, or another one."""
     i = m.rng.choice(m.tensors())

@@ -78,20 +78,17 @@ def signed(text, base):
 # ---- the valid files ----
 
 class Base:
-    def __init__(self, name, raw, alg, kid, keys):
+    def __init__(self, name, raw, alg, kek, signer):
+        """kek, signer: JWKs."""
         n = struct.unpack("<Q", raw[:8])[0]
         self.name, self.raw, self.alg, self.data = name, raw, alg, raw[8 + n:]
         text = raw[8:8 + n].decode()
-        self.pad = len(text) - len(text.rstrip())
         meta = json.loads(text)["__metadata__"]
         self.old = meta["__signature__"]
         self.text = text.rstrip().replace(self.old, MARK)
-        mine = [k for k in keys if k.get("kid", "").rstrip("s") == (kid or "")]
-        self.kek = base64.b64decode(mine[0]["k"])
-        self.d = base64.b64decode(mine[1]["d"])
+        self.kek, self.d = base64.b64decode(kek["k"]), base64.b64decode(signer["d"])
         self.has_digests = "__digests__" in meta
         assert dump(parse(self.text)) == self.text, f"{name}: not canonical"
-        self.encrypted = set(json.loads(meta["__encryption__"]))
 
     def tree(self):
         return parse(self.text)
