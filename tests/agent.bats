@@ -509,7 +509,7 @@ gone() { # gone PID: within 5 s
 
 @test "usage errors are status 2, help and version 0" {
 	local o
-	for o in "-x" "extra" "-t" "-t 0" "-t 5y" "-t 99999999999" "-P 0" "-P x" "-k -f" "--policy-engine=exec:x"; do
+	for o in "-x" "extra" "-t" "-t 0" "-t 5y" "-t 99999999999" "-P 0" "-P x" "-k -f"; do
 		# shellcheck disable=SC2086
 		run -2 "$BUILD/ct-agent" $o
 		says "--help"
