@@ -58,7 +58,7 @@ encrypted() {
 
 make_in() {
 	model in/a.safetensors a 300000
-	model in/b/c.safetensors c 700000
+	model in/b/c.safetensors c 5000000
 	model in/b/blob blob 5000
 	model in/z.safetensors z 200000
 	echo '{}' >in/config.json
@@ -121,6 +121,12 @@ untouched() {
 		run -0 "$CT" encrypt --keys keys.jwk in out
 		[ "$output" = "ct: out: 0 models encrypted, 0 other files copied, 6 skipped: complete already" ]
 	done
+	# A folder has its mode even if the run ended in it.
+	rm -rf out
+	AT=2 ONLY=flock with moment run -137 "$CT" encrypt --keys keys.jwk in out
+	[ "$(ls out/b)" = "" ]
+	"$CT" encrypt -q --keys keys.jwk in out
+	[ "$(stat -c %a out/b)" = 775 ]
 }
 
 # refused FILE PATTERN [OPTION…]: the run names the file that is in the way and what differs, and touches nothing.
@@ -265,6 +271,11 @@ f = open("back/a.safetensors", "r+b"); f.seek(at, 2 if at < 0 else 0); b = f.rea
 		run -3 "$CT" decrypt --keys keys.jwk out back
 		[[ $output == "ct: back/a.safetensors: EEXIST: "*differs*"use --force to replace it" ]]
 	done
+	rm -rf back && cp -r back.kept back
+	python3 -c '
+f = open("back/b/c.safetensors", "r+b"); f.seek(-9, 2); b = f.read(1)[0]; f.seek(-9, 2); f.write(bytes([b ^ 1]))'
+	run -3 "$CT" decrypt -j 3 --keys keys.jwk out back
+	[[ $output == "ct: back/b/c.safetensors: EEXIST: "*"in tensor c.a, differs"* ]]
 	rm -rf back && cp -r back.kept back
 	truncate -s -1 back/z.safetensors
 	run -3 "$CT" decrypt --keys keys.jwk out back

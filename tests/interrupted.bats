@@ -151,7 +151,8 @@ killed() {
 	COUNT=$PWD/count with moment "$CT" "$cmd" -q "${force[@]}" --keys keys.jwk "$in" out
 	total=$(cat count)
 	echo "$cmd: $total calls"
-	for at in $(shuf -i 1-"$total" -n 25) $(seq $((total - 9)) "$total") timer{1..10}; do
+	# Beyond the total: to remove what the run before left takes calls as well.
+	for at in $(shuf -i 1-"$total" -n 25) $(seq $((total - 6)) $((total + 4))) timer{1..10}; do
 		rm -f out
 		[ "$old" = none ] || cp "$old" out
 		if [[ $at == timer* ]]; then
@@ -193,7 +194,7 @@ killed() {
 	cp keys.jwk old.jwk
 	COUNT=$PWD/count with moment "$CT" keygen -q -o new.jwk --reader reader.jwk
 	seen=0
-	for at in $(seq "$(cat count)"); do
+	for at in $(seq $(($(cat count) + 6))); do
 		for force in "" --force; do
 			rm -f k.jwk
 			[ -z "$force" ] || cp old.jwk k.jwk
@@ -253,7 +254,7 @@ changed() {
 	local cmd=$1 in=$2 how=$3 total force
 	shift 3
 	rm -f out
-	cp "$in" kept.input
+	cp -p "$in" kept.input
 	COUNT=$PWD/count ONLY=pwrite with moment "$CT" "$cmd" -q -j1 --keys keys.jwk "$in" out
 	total=$(cat count)
 	echo "$total pieces"
