@@ -24,7 +24,7 @@ static const char HELP[] =
 	"\n"
 	"Gives encrypted files a new master key, a new signature and, if asked, a new policy. Their data is not touched, only their header: where it fits\n"
 	"in its old place (ct encrypt --header-reserve) and the file system can clone, that takes no time. Each file is the old or the new one, whole, at\n"
-	"any moment; a file that has the new keys already is skipped, so a run that was stopped can be repeated. A folder stands for all .safetensors\n"
+	"any moment; in place, a file that has the new keys already is skipped, so a run that was stopped can be repeated. A folder stands for all .safetensors\n"
 	"files in it.\n"
 	"\n"
 	"  -k, --keys OLD           key set that opens the files now; their policy is not asked\n"
