@@ -306,7 +306,17 @@ ct: 3 files: 2 would be rewrapped, 0 of them cloned; 1 had the new keys already;
 			[[ $output == "ct: in/e.safetensors: E"* ]]
 		done
 	done
-	[[ $output == *EINVAL*"input itself"* ]]
+	[[ $output == *EINVAL*"another -o DIR"* ]]
+	# A copy takes the place of no file of the run, even where copies may be replaced.
+	mkdir -p a d
+	cp in/e.safetensors a/x.safetensors
+	cp in2/e.safetensors d/x.safetensors
+	sum=$(sha256sum d/x.safetensors)
+	run -3 rewrap --force -o d a/x.safetensors d/x.safetensors
+	[[ $output == *"ct: a/x.safetensors: EINVAL: "*"ct: d/x.safetensors: EINVAL: "* ]]
+	[ "$(sha256sum d/x.safetensors)" = "$sum" ]
+	run -3 rewrap -n -o out/c in/e.safetensors
+	[[ $output == "ct: in/e.safetensors: EEXIST: "* ]]
 	# A copy that was asked for is there, or it is an error.
 	rewrap -q in2/e.safetensors
 	run -3 rewrap -o out/d in2/e.safetensors
@@ -588,7 +598,7 @@ shared() {
 		    ino, st = os.stat("m").st_ino, os.stat("m")
 		    p.send_signal(signal.SIGCONT)
 		    said = p.communicate(timeout=60)[1]
-		    assert p.returncode == 3 and said.splitlines()[-1].startswith("ct: m: EBUSY: was changed meanwhile"), (how, p.returncode, said)
+		    assert p.returncode == 3 and said.splitlines()[-1].startswith("ct: m: EBUSY: was changed while it was read"), (how, p.returncode, said)
 		    now = os.stat("m")
 		    assert (now.st_ino, now.st_size, now.st_mtime_ns) == (ino, st.st_size, st.st_mtime_ns), how
 		    assert not glob.glob(".m.ct-*")
