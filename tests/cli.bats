@@ -16,12 +16,12 @@ print([k for k in json.load(open(sys.argv[1]))["keys"] if k["kty"].lower() == sy
 # A script that checks the status would take a typing error for a bad file.
 @test "help, version and usage: status 0 and 2" {
 	run -0 "$CT" --help
-	for c in keygen encrypt decrypt inspect verify run doctor add list remove lock unlock status; do
+	for c in keygen encrypt decrypt rewrap inspect verify run doctor add list remove lock unlock status; do
 		[[ $output == *"  $c "* ]]
 	done
 	run -0 "$CT" --version
 	[[ $output == "ct "[0-9]* ]]
-	for c in keygen encrypt decrypt inspect verify run doctor add list remove lock unlock status; do
+	for c in keygen encrypt decrypt rewrap inspect verify run doctor add list remove lock unlock status; do
 		run -0 --separate-stderr "$CT" "$c" --help
 		[[ $output == "usage: ct $c"* && -z $stderr ]]
 		run -0 "$CT" "$c" --version

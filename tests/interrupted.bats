@@ -101,6 +101,12 @@ ${alive#d/}")
 	with race run -0 "$CT" keygen -q -o k.jwk
 	python3 -m json.tool k.jwk >whole
 	[ -z "$(left)" ]
+	# Nor is it dead at the other end, just before it takes its final name.
+	moments
+	rm k.jwk other.jwk
+	AT=1 ONLY=renameat2 DO='"$CT" keygen -q -o other.jwk' with moment run -0 "$CT" keygen -q -o k.jwk
+	[ -e other.jwk ]
+	python3 -m json.tool k.jwk >whole
 }
 
 # holds FILE PLAIN: FILE is PLAIN encrypted, or PLAIN's view.
@@ -162,6 +168,28 @@ killed() {
 	killed decrypt other.safetensors plain.safetensors e.safetensors
 }
 
+# The only copy of a key would be gone.
+@test "kill -9 of ct keygen at any moment: the old set or the new one" {
+	moments
+	cp keys.jwk old.jwk
+	COUNT=$PWD/count with moment "$CT" keygen -q -o new.jwk --reader reader.jwk
+	seen=0
+	for at in $(seq "$(cat count)"); do
+		for force in "" --force; do
+			rm -f k.jwk
+			[ -z "$force" ] || cp old.jwk k.jwk
+			AT=$at with moment "$CT" keygen -q --force -o k.jwk --reader reader.jwk 3>&- || true
+			[ "$(left | wc -l)" -le 2 ]
+			[ -z "$(left)" ] || seen=$((seen + 1))
+			[ -n "$force" ] || [ ! -e k.jwk ] || python3 -m json.tool k.jwk >whole
+			[ -z "$force" ] || cmp -s k.jwk old.jwk || python3 -m json.tool k.jwk >whole
+		done
+	done
+	[ "$seen" -gt 3 ]
+	"$CT" keygen -q --force -o k.jwk
+	[ -z "$(left)" ]
+}
+
 # The disk would stay full of half a model, under its final name perhaps, and the old one would be gone.
 @test "a full disk: ENOSPC, nothing is left, the old file stands, and a folder is gone on with" {
 	[ "$(id -u)" = 0 ] || skip_or_fail "only root mounts a disk to fill" || return
@@ -207,15 +235,16 @@ changed() {
 	shift 3
 	rm -f out
 	cp "$in" kept.input
-	COUNT=$PWD/count ONLY=pread with moment "$CT" "$cmd" -q -j1 --keys keys.jwk "$in" out
+	COUNT=$PWD/count ONLY=pwrite with moment "$CT" "$cmd" -q -j1 --keys keys.jwk "$in" out
 	total=$(cat count)
-	[ "$total" -gt 6 ]
+	echo "$total pieces"
+	[ "$total" -gt 4 ]
 	for force in "" --force; do
 		rm -f out
 		[ -z "$force" ] || echo old >out
 		cp -p kept.input "$in"
 		# shellcheck disable=SC2086 # nothing or a word
-		AT=$((total / 2)) ONLY=pread DO=$how with moment run -3 env "$@" "$CT" "$cmd" -j1 $force --keys keys.jwk "$in" out
+		AT=$((total / 2)) ONLY=pwrite DO=$how with moment run -3 env "$@" "$CT" "$cmd" -j1 $force --keys keys.jwk "$in" out
 		echo "$cmd, $how: $output"
 		[[ $output == "ct: $in: E"* ]]
 		[ -z "$force" ] || [ "$(cat out)" = old ]
@@ -247,6 +276,7 @@ changed() {
 	# Where the file system's clock has whole seconds: a change in the second in which the file was made.
 	python3 -c 'import time; time.sleep(1 - time.time() % 1)'
 	touch plain.safetensors
+	rm out
 	AT=30 ONLY=pread DO="printf x | dd of=plain.safetensors bs=1 seek=3000 conv=notrunc status=none" COARSE=1 \
 		with moment run -3 "$CT" encrypt -j1 --keys keys.jwk plain.safetensors out
 	[[ $output == *EBUSY* ]]
@@ -258,7 +288,7 @@ changed() {
 	[ "$(stat -f -c %T .)" != tmpfs ] || skip_or_fail "tmpfs does not tell of stores" || return
 	moments
 	plain_model plain.safetensors 10000000
-	mkfifo go done
+	mkfifo go went
 	cat >store.py <<-'PY'
 		import mmap
 		with open("plain.safetensors", "r+b") as f:
@@ -267,13 +297,13 @@ changed() {
 		    open("ready", "w").close()
 		    while open("go").read():
 		        m[3000] ^= 1
-		        open("done", "w").close()
+		        open("went", "w").close()
 	PY
 	python3 store.py 3>&- &
 	echo $! >pid
 	until [ -e ready ]; do sleep 0.02; done
 	for at in 2 30; do
-		AT=$at ONLY=pread DO="echo >go; cat done" with moment run -3 "$CT" encrypt -j1 --keys keys.jwk plain.safetensors out
+		AT=$at ONLY=pread DO="echo >go; cat went" with moment run -3 "$CT" encrypt -j1 --keys keys.jwk plain.safetensors out
 		[[ $output == *"EBUSY: was changed while it was read"* ]]
 		[ ! -e out ]
 		[ -z "$(left)" ]
@@ -292,6 +322,17 @@ changed() {
 		[[ $output == "ct: in/a: EBUSY: was changed while it was read"* ]]
 		[ -z "$(ls -A out)" ]
 	done
+	head -c 3000000 /dev/urandom >in/a
 	run -0 "$CT" encrypt --keys keys.jwk in out
 	cmp in/a out/a
+	# Nor is an output taken for complete if its input was changed while the two were compared: from where its first byte was.
+	busy=0
+	for at in {1..12}; do
+		cp -p in/a a
+		AT=$at ONLY=pread DO="printf x | dd of=in/a bs=1 conv=notrunc status=none" with moment run "$CT" encrypt --keys keys.jwk in out
+		echo "$at: $output"
+		[[ $output != "ct: in/a: EBUSY: was changed while it was read"* ]] || busy=$((busy + 1))
+		cp -p a in/a
+	done
+	[ "$busy" -ge 3 ]
 }
