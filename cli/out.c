@@ -133,7 +133,10 @@ static bool remove_dead(int folder, const char *name)
 
 	if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid())
 		return false;
-	int fd = openat(folder, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	const int how = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+	int fd = openat(folder, name, O_RDWR | how); /* NFS locks for who may write alone */
+	if (fd < 0 && errno == EACCES)
+		fd = openat(folder, name, O_RDONLY | how); /* it has the mode of its original */
 	if (fd < 0)
 		return false;
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() &&
@@ -290,13 +293,17 @@ static int rename_new(const char *tmp, const char *path)
 	return -1;
 }
 
+int out_sync(struct out *o, struct err *err)
+{
+	return fsync(o->fd) < 0 ? err_sys(err, errno, "cannot be brought to disk") : 0;
+}
+
 int out_commit(struct out *o, struct err *err)
 {
 	sigset_t saved;
 	int ret;
 
-	if (fsync(o->fd) < 0) {
-		err_sys(err, errno, "cannot be brought to disk");
+	if (out_sync(o, err) < 0) {
 		out_abort(o);
 		return -1;
 	}

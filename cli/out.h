@@ -52,7 +52,10 @@ bool out_is_temporary(const char *name);
  */
 int out_open(struct out *o, const char *path, mode_t mode, bool force, const struct stat *input, struct err *err);
 
-/* fsync and rename. On failure the temporary file is gone. */
+/* Brings it to disk, which may take long: for who has something to look at before out_commit(). */
+int out_sync(struct out *o, struct err *err);
+
+/* out_sync() and rename. On failure the temporary file is gone. */
 int out_commit(struct out *o, struct err *err);
 void out_abort(struct out *o);
 

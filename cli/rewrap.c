@@ -213,6 +213,8 @@ static int write_new(const struct rewrap *w, const struct model *m, const char *
 		progress_stop(&bar);
 	}
 	if (ret == 0)
+		ret = out_sync(&out, err);
+	if (ret == 0)
 		ret = still_there(m, path, err);
 	if (ret == 0)
 		return out_commit(&out, err);

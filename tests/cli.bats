@@ -380,6 +380,23 @@ for e in json.load(open(sys.argv[1] + "/tests/vectors/manifest.json"))["files"]:
 	[[ $output == *"and the weights of"* ]]
 }
 
+# With two links that lead back there are 2^40 ways to each file: the command would not come to an end.
+@test "verify: links back to a folder above lead nowhere new" {
+	plain_model plain.safetensors 1000
+	"$CT" keygen -q -o keys.jwk
+	mkdir -p d/sub
+	"$CT" encrypt -q --keys keys.jwk plain.safetensors d/a.safetensors
+	cp d/a.safetensors d/sub
+	ln -s . d/here
+	ln -s .. d/sub/up
+	ln -s ../sub d/sub/twin
+	ln -s sub d/other # another way to it: told of, too
+	run -0 timeout 60 "$CT" verify --keys keys.jwk d
+	[ "$output" = "d/a.safetensors: ok
+d/other/a.safetensors: ok
+d/sub/a.safetensors: ok" ]
+}
+
 # Half a folder verified, or a bad file among good ones not told.
 @test "verify: a line a file, folders too, status 1 if any fails" {
 	mkdir -p d/sub

@@ -68,6 +68,25 @@ ${alive#d/}")
 	[ ! -e d/.locked.ct-abcdef ]
 }
 
+# A read-only file's half copy is read-only as well: it would lie there for ever.
+@test "what a killed run left is removed even if it cannot be written" {
+	local ordinary=()
+	if [ "$(id -u)" = 0 ]; then
+		need setpriv
+		ordinary=(setpriv --bounding-set=-dac_override)
+	fi
+	moments
+	plain_model plain.safetensors 1000
+	"$CT" keygen -q -o new.jwk
+	"$CT" encrypt -q --keys keys.jwk plain.safetensors m
+	chmod 444 m
+	AT=1 ONLY=fsync with moment run -137 "$CT" rewrap --keys keys.jwk --new-keys new.jwk m
+	[ "$(stat -c %a "$(left)")" = 444 ]
+	run -0 "${ordinary[@]}" "$CT" rewrap --keys keys.jwk --new-keys new.jwk m
+	[[ $output == *"removed: a run that was killed left it"* ]]
+	[ -z "$(left)" ]
+}
+
 # Between the file's creation and its lock another run could take it for dead: the output would be lost at the very end.
 @test "a temporary file that another run sweeps before it is locked is made anew" {
 	preload race <<-'C'
@@ -335,4 +354,16 @@ changed() {
 		cp -p a in/a
 	done
 	[ "$busy" -ge 3 ]
+}
+
+# What is brought to disk at the end takes minutes for a large model: what came to stand there meanwhile would be lost.
+@test "ct rewrap: a file that is replaced at the last moment stands" {
+	moments
+	"$CT" keygen -q -o new.jwk
+	plain_model plain.safetensors 1000
+	"$CT" encrypt -q --keys keys.jwk plain.safetensors m
+	AT=1 ONLY=fsync DO="echo theirs >new; mv new m" with moment run -3 "$CT" rewrap --keys keys.jwk --new-keys new.jwk m
+	[[ $output == "ct: m: EBUSY: was changed meanwhile"* ]]
+	[ "$(cat m)" = theirs ]
+	[ -z "$(left)" ]
 }
