@@ -326,3 +326,16 @@ changed() {
 	[ "$(cat m)" = theirs ]
 	[ -z "$(left)" ]
 }
+
+# Readers would get a master key that nobody can encrypt with, and that no other set has.
+@test "ct keygen: a set that cannot take its name leaves no part of it behind" {
+	moments
+	AT=1 ONLY=renameat2 DO="echo theirs >k.jwk" with moment run -3 "$CT" keygen -o k.jwk --reader r2.jwk --verifier v.jwk
+	[[ $output == "ct: k.jwk: EEXIST"* ]]
+	[ "$(cat k.jwk)" = theirs ]
+	[ ! -e r2.jwk ] && [ ! -e v.jwk ]
+	# The other way round the parts can be made from what is there.
+	AT=2 ONLY=renameat2 DO="echo theirs >r.jwk" with moment run -3 "$CT" keygen -q -o k2.jwk --reader r.jwk
+	[[ $output == "ct: r.jwk: EEXIST"* ]]
+	run -0 "$CT" keygen -q --from k2.jwk --reader r2.jwk
+}
