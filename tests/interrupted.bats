@@ -38,17 +38,17 @@ teardown() {
 	dead=$(left d | grep -v alive)
 	[ -s "$dead" ]
 	# Not removed: names that are only alike, what is no regular file, what is locked, what is another user's.
-	touch d/.x.ct-abcde d/.x.ct-abcde- d/x.ct-abcdef d/..ct-abcdef d/.x.ct-abcdefg d/.locked.ct-abcdef
-	mkdir d/.folder.ct-abcdef
-	mkfifo d/.fifo.ct-abcdef
-	ln -s x d/.link.ct-abcdef
+	touch d/.notes.ct-backup d/.x.ct-tmp-abcde d/.x.ct-tmp-abcde- d/x.ct-tmp-abcdef d/..ct-tmp-abcdef d/.x.ct-tmp-abcdefg d/.locked.ct-tmp-abcdef
+	mkdir d/.folder.ct-tmp-abcdef
+	mkfifo d/.fifo.ct-tmp-abcdef
+	ln -s x d/.link.ct-tmp-abcdef
 	if [ "$(id -u)" = 0 ]; then
-		touch d/.other.ct-abcdef
-		chown 65534 d/.other.ct-abcdef
+		touch d/.other.ct-tmp-abcdef
+		chown 65534 d/.other.ct-tmp-abcdef
 	fi
 	before=$(ls -A d | grep -vxF "${dead#d/}
 ${alive#d/}")
-	exec {lock}<d/.locked.ct-abcdef
+	exec {lock}<d/.locked.ct-tmp-abcdef
 	flock -x "$lock"
 	run -0 "$CT" keygen -o d/k.jwk
 	[[ $output == *"ct: ${dead#d/}: removed: a run that was killed left it"* ]]
@@ -59,13 +59,13 @@ ${alive#d/}")
 	[ ! -e "$alive" ]
 	[ "$(ls -A d)" = "$(printf '%s\n' "$before" alive.jwk k.jwk | LC_ALL=C sort)" ]
 	# No output may have such a name: the next run would remove it.
-	run -3 "$CT" keygen -o d/.mine.ct-abcdef
+	run -3 "$CT" keygen -o d/.mine.ct-tmp-abcdef
 	[[ $output == *"EINVAL: has a name that ct gives to temporary files"* ]]
 	# Removed even by a run that then has nothing to write, and without a word if that is asked for.
 	exec {lock}<&-
 	run -3 "$CT" keygen -q -o d/k.jwk
 	[[ $output == *EEXIST* && $output != *removed* ]]
-	[ ! -e d/.locked.ct-abcdef ]
+	[ ! -e d/.locked.ct-tmp-abcdef ]
 }
 
 # A read-only file's half copy is read-only as well: it would lie there for ever.
@@ -110,11 +110,11 @@ ${alive#d/}")
 			if (syscall(SYS_flock, other, LOCK_EX))
 				abort();
 			int ret = (int)syscall(SYS_flock, fd, how);
-			return system("rm .k.jwk.ct-??????") ? -1 : ret;
+			return system("rm .k.jwk.ct-tmp-??????") ? -1 : ret;
 		}
 	C
 	SWEEPS=1 with race run -0 "$CT" keygen -q -o k.jwk
-	grep -q '[.]k[.]jwk[.]ct-......: removed' said
+	grep -q '[.]k[.]jwk[.]ct-tmp-......: removed' said
 	python3 -m json.tool k.jwk >whole
 	rm k.jwk
 	with race run -0 "$CT" keygen -q -o k.jwk
