@@ -315,6 +315,20 @@ changed() {
 	cmp in/a out/a
 }
 
+# A download that ends in the moment after the look would be copied in the clear, weights and all.
+@test "a folder: what becomes a model after it was looked at is not copied in the clear" {
+	moments
+	mkdir in
+	plain_model in/a.safetensors 1000
+	plain_model other 1000
+	: >in/blob
+	AT=2 ONLY=fdatasync DO="cat other >in/blob" with moment run -3 "$CT" encrypt --keys keys.jwk in out
+	[[ $output == "ct: in/blob: EBUSY: became a model meanwhile"* ]]
+	[ ! -e out/blob ]
+	run -0 "$CT" encrypt --keys keys.jwk in out
+	run -0 "$CT" verify --keys keys.jwk out/a.safetensors out/blob
+}
+
 # What is brought to disk at the end takes minutes for a large model: what came to stand there meanwhile would be lost.
 @test "ct rewrap: a file that is replaced at the last moment stands" {
 	moments
