@@ -277,7 +277,7 @@ changed() {
 	[ "$(stat -f -c %T .)" != tmpfs ] || skip_or_fail "tmpfs does not tell of stores" || return
 	moments
 	plain_model plain.safetensors 10000000
-	mkfifo go done
+	mkfifo go "done"
 	cat >store.py <<-'PY'
 		import mmap
 		with open("plain.safetensors", "r+b") as f:
