@@ -128,13 +128,23 @@ static int take_times(int fd, const struct stat *in, struct err *err)
 	return futimens(fd, times) < 0 ? err_sys(err, errno, "its copy cannot take its time") : 0;
 }
 
+/* A download may have ended since the walk looked at it: the copy would be a model in the clear. */
+static int is_no_model_yet(const char *in, struct err *err)
+{
+	enum model_kind kind;
+
+	if (model_kind(in, &kind, err) < 0)
+		return -1;
+	return kind == MODEL_NONE ? 0 : cli_err(err, EBUSY, "became a model meanwhile: try again when nobody writes it");
+}
+
 static int copy_file(const struct convert *c, const char *in, const char *out, struct err *err)
 {
 	struct stat before;
 	struct out o;
 	int ret = -1;
 
-	if (steady_begin(in, &before, err) < 0)
+	if (steady_begin(in, &before, err) < 0 || (c->encrypting && is_no_model_yet(in, err) < 0))
 		return -1;
 	int fd = open(in, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)

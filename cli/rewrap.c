@@ -52,7 +52,7 @@ struct paths {
 
 struct rewrap {
 	const struct options *o;
-	const struct jwk_set *old, *new;
+	const struct jwk_set *old, *new; /* new: the two keys that files get, and no others of that set */
 	struct writer_rewrap p;
 	struct paths done;   /* resolved: a file that two links lead to is rewrapped once */
 	struct paths inputs; /* resolved; with -o alone */
@@ -393,7 +393,7 @@ int cmd_rewrap(int argc, char **argv)
 	status = parse_options(argc, argv, &o);
 	if (status >= 0)
 		return status;
-	struct rewrap w = { .o = &o, .old = &old, .new = &new, .p = { .reserve = o.reserve } };
+	struct rewrap w = { .o = &o, .old = &old, .p = { .reserve = o.reserve } };
 	if (jwk_set_read(&old, o.keys, &err) < 0) {
 		status = cli_failed(o.keys, &err);
 	} else if (jwk_set_read(&new, o.new_keys, &err) < 0 || publish_keys(&new, &w.p.kek, &w.p.signer, &err) < 0) {
@@ -401,6 +401,9 @@ int cmd_rewrap(int argc, char **argv)
 	} else if (o.policy && publish_policy(o.policy, &policy, &err) < 0) {
 		status = cli_failed(o.policy, &err);
 	} else {
+		struct jwk pair[] = { *w.p.kek, *w.p.signer }; /* borrowed */
+		const struct jwk_set target = { pair, 2 };
+		w.new = &target;
 		w.p.local = o.policy ? &policy : NULL;
 		out_keep_path(o.keys);
 		out_keep_path(o.new_keys);

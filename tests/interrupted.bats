@@ -38,17 +38,17 @@ teardown() {
 	dead=$(left d | grep -v alive)
 	[ -s "$dead" ]
 	# Not removed: names that are only alike, what is no regular file, what is locked, what is another user's.
-	touch d/.x.ct-abcde d/.x.ct-abcde- d/x.ct-abcdef d/..ct-abcdef d/.x.ct-abcdefg d/.locked.ct-abcdef
-	mkdir d/.folder.ct-abcdef
-	mkfifo d/.fifo.ct-abcdef
-	ln -s x d/.link.ct-abcdef
+	touch d/.notes.ct-backup d/.x.ct-tmp-abcde d/.x.ct-tmp-abcde- d/x.ct-tmp-abcdef d/..ct-tmp-abcdef d/.x.ct-tmp-abcdefg d/.locked.ct-tmp-abcdef
+	mkdir d/.folder.ct-tmp-abcdef
+	mkfifo d/.fifo.ct-tmp-abcdef
+	ln -s x d/.link.ct-tmp-abcdef
 	if [ "$(id -u)" = 0 ]; then
-		touch d/.other.ct-abcdef
-		chown 65534 d/.other.ct-abcdef
+		touch d/.other.ct-tmp-abcdef
+		chown 65534 d/.other.ct-tmp-abcdef
 	fi
 	before=$(ls -A d | grep -vxF "${dead#d/}
 ${alive#d/}")
-	exec {lock}<d/.locked.ct-abcdef
+	exec {lock}<d/.locked.ct-tmp-abcdef
 	flock -x "$lock"
 	run -0 "$CT" keygen -o d/k.jwk
 	[[ $output == *"ct: ${dead#d/}: removed: a run that was killed left it"* ]]
@@ -59,13 +59,13 @@ ${alive#d/}")
 	[ ! -e "$alive" ]
 	[ "$(ls -A d)" = "$(printf '%s\n' "$before" alive.jwk k.jwk | LC_ALL=C sort)" ]
 	# No output may have such a name: the next run would remove it.
-	run -3 "$CT" keygen -o d/.mine.ct-abcdef
+	run -3 "$CT" keygen -o d/.mine.ct-tmp-abcdef
 	[[ $output == *"EINVAL: has a name that ct gives to temporary files"* ]]
 	# Removed even by a run that then has nothing to write, and without a word if that is asked for.
 	exec {lock}<&-
 	run -3 "$CT" keygen -q -o d/k.jwk
 	[[ $output == *EEXIST* && $output != *removed* ]]
-	[ ! -e d/.locked.ct-abcdef ]
+	[ ! -e d/.locked.ct-tmp-abcdef ]
 }
 
 # A read-only file's half copy is read-only as well: it would lie there for ever.
@@ -110,11 +110,11 @@ ${alive#d/}")
 			if (syscall(SYS_flock, other, LOCK_EX))
 				abort();
 			int ret = (int)syscall(SYS_flock, fd, how);
-			return system("rm .k.jwk.ct-??????") ? -1 : ret;
+			return system("rm .k.jwk.ct-tmp-??????") ? -1 : ret;
 		}
 	C
 	SWEEPS=1 with race run -0 "$CT" keygen -q -o k.jwk
-	grep -q '[.]k[.]jwk[.]ct-......: removed' said
+	grep -q '[.]k[.]jwk[.]ct-tmp-......: removed' said
 	python3 -m json.tool k.jwk >whole
 	rm k.jwk
 	with race run -0 "$CT" keygen -q -o k.jwk
@@ -357,6 +357,20 @@ changed() {
 	[ "$busy" -ge 3 ]
 }
 
+# A download that ends in the moment after the look would be copied in the clear, weights and all.
+@test "a folder: what becomes a model after it was looked at is not copied in the clear" {
+	moments
+	mkdir in
+	plain_model in/a.safetensors 1000
+	plain_model other 1000
+	: >in/blob
+	AT=2 ONLY=fdatasync DO="cat other >in/blob" with moment run -3 "$CT" encrypt --keys keys.jwk in out
+	[[ $output == "ct: in/blob: EBUSY: became a model meanwhile"* ]]
+	[ ! -e out/blob ]
+	run -0 "$CT" encrypt --keys keys.jwk in out
+	run -0 "$CT" verify --keys keys.jwk out/a.safetensors out/blob
+}
+
 # What is brought to disk at the end takes minutes for a large model: what came to stand there meanwhile would be lost.
 @test "ct rewrap: a file that is replaced at the last moment stands" {
 	moments
@@ -367,4 +381,17 @@ changed() {
 	[[ $output == "ct: m: EBUSY: was changed meanwhile"* ]]
 	[ "$(cat m)" = theirs ]
 	[ -z "$(left)" ]
+}
+
+# Readers would get a master key that nobody can encrypt with, and that no other set has.
+@test "ct keygen: a set that cannot take its name leaves no part of it behind" {
+	moments
+	AT=1 ONLY=renameat2 DO="echo theirs >k.jwk" with moment run -3 "$CT" keygen -o k.jwk --reader r2.jwk --verifier v.jwk
+	[[ $output == "ct: k.jwk: EEXIST"* ]]
+	[ "$(cat k.jwk)" = theirs ]
+	[ ! -e r2.jwk ] && [ ! -e v.jwk ]
+	# The other way round the parts can be made from what is there.
+	AT=2 ONLY=renameat2 DO="echo theirs >r.jwk" with moment run -3 "$CT" keygen -q -o k2.jwk --reader r.jwk
+	[[ $output == "ct: r.jwk: EEXIST"* ]]
+	run -0 "$CT" keygen -q --from k2.jwk --reader r2.jwk
 }

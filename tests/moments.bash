@@ -83,5 +83,5 @@ moments() {
 
 # left [FOLDER]: the temporary files of ct that lie there, in all folders.
 left() {
-	find "${1:-.}" -name '.*.ct-??????'
+	find "${1:-.}" -name '.*.ct-tmp-??????'
 }

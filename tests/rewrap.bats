@@ -360,6 +360,21 @@ f = open('b.safetensors', 'r+b'); f.seek(300); b = f.read(1); f.seek(300); f.wri
 		'["x.safetensors",true,false,false,true,"boolean","'"$PWD"'/x.safetensors"]' ]
 }
 
+# A rotation with the wrong old keys would end well and have changed nothing, where the new set holds keys of before as well.
+@test "only the two keys that files would get are the new ones, not all of their set" {
+	"$CT" keygen -q -o third.jwk
+	jq -s '{keys: map(.keys[])}' new.jwk old.jwk >both.jwk
+	chmod 600 both.jwk
+	plain_model plain 3000
+	"$CT" encrypt -q --keys old.jwk plain m
+	run -3 "$CT" rewrap --keys third.jwk --new-keys both.jwk m
+	[[ $output == "ct: m: ENOKEY: "* ]]
+	run -0 "$CT" rewrap --keys old.jwk --new-keys both.jwk m
+	run -0 "$CT" rewrap --keys old.jwk --new-keys both.jwk m
+	[ "$output" = "ct: m: has the new keys already" ]
+	run -0 "$CT" verify --keys new.jwk m
+}
+
 # A key of another algorithm, or none to sign with, would make files that nobody opens.
 @test "new keys that do not fit are refused before anything is written" {
 	plain_model plain 3000
