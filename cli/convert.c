@@ -331,6 +331,17 @@ static int keep_link(struct walk *w, const char *in, const char *out)
 	return fail_at(w, out);
 }
 
+/* Seen in the survey already, so that a folder that is another's is not begun to be written into. */
+static int check_copy(struct walk *w, const char *in, const char *out)
+{
+	struct stat a, b;
+
+	if (w->c->force || stat(in, &a) < 0 || lstat(out, &b) < 0 || (S_ISREG(b.st_mode) && a.st_size == b.st_size))
+		return 0;
+	cli_err(w->err, EEXIST, "exists already and is not what would be written: it has another size; use --force to replace it");
+	return fail_at(w, out);
+}
+
 static int walk_file(struct walk *w, const char *in, const char *out)
 {
 	enum model_kind kind;
@@ -349,8 +360,10 @@ static int walk_file(struct walk *w, const char *in, const char *out)
 	if (!w->c->encrypting && kind == MODEL_PLAIN)
 		model = false;
 	w->any_model = w->any_model || model;
+	if (w->surveying && !model)
+		return check_copy(w, in, out);
 	if (w->surveying)
-		return model && w->c->survey ? w->c->survey(w->c, in, w->err) : 0;
+		return w->c->survey ? w->c->survey(w->c, in, w->err) : 0;
 	int complete = is_complete(w, in, out, model);
 	if (complete < 0)
 		return -1;

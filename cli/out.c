@@ -131,7 +131,7 @@ static bool remove_dead(int folder, const char *name)
 	struct stat st, now;
 	bool removed = false;
 
-	if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+	if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid())
 		return false;
 	const int how = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
 	int fd = openat(folder, name, O_RDWR | how); /* NFS locks for who may write alone */

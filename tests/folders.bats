@@ -502,3 +502,15 @@ print([s["id"] for s in json.load(sys.stdin)["sets"] if "enc-one" in json.dumps(
 	[[ $output == "ct: in/zz: EINVAL: "* ]]
 	[ ! -e out ]
 }
+
+# A folder that is another model's would be half mixed with this one before the run sees that it is none of its own.
+@test "a folder that is another's is not begun to be written into" {
+	mkdir in out
+	plain_model in/a.safetensors 1000
+	echo '{}' >in/config.json
+	echo '{"other": 1}' >out/config.json
+	: >out/x
+	run -3 "$CT" encrypt --keys keys.jwk in out
+	[[ $output == "ct: out/config.json: EEXIST: "*--force* ]]
+	[ "$(ls out)" = $'config.json\nx' ]
+}
