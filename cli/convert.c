@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "files.h"
 #include "model.h"
 #include "progress.h"
 #include "same.h"
@@ -215,14 +216,6 @@ static int is_complete(struct walk *w, const char *in, const char *out, bool mod
 	return touch_up(c, out, model, &before, w->err) < 0 ? fail_at(w, out) : 1;
 }
 
-static bool has_suffix(const char *path)
-{
-	static const char suffix[] = ".safetensors";
-	size_t len = strlen(path), n = sizeof suffix - 1;
-
-	return len >= n && strcmp(path + len - n, suffix) == 0;
-}
-
 static bool is_inside(const char *path, const char *root)
 {
 	size_t n = strlen(root);
@@ -338,14 +331,15 @@ static int check_copy(struct walk *w, const char *in, const char *out)
 
 	if (w->c->force || stat(in, &a) < 0 || lstat(out, &b) < 0 || (S_ISREG(b.st_mode) && a.st_size == b.st_size))
 		return 0;
-	cli_err(w->err, EEXIST, "exists already and is not what would be written: it has another size; use --force to replace it");
+	cli_err(w->err, EEXIST, "exists already and is not what would be written: it has %lld bytes, not %lld; use --force to replace it",
+	        (long long)b.st_size, (long long)a.st_size);
 	return fail_at(w, out);
 }
 
 static int walk_file(struct walk *w, const char *in, const char *out)
 {
 	enum model_kind kind;
-	bool model = has_suffix(in);
+	bool model = files_is_model_name(in);
 
 	if (model_kind(in, &kind, w->err) < 0)
 		return -1;
