@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "files.h"
 #include "model.h"
 #include "progress.h"
 #include "same.h"
@@ -128,13 +129,23 @@ static int take_times(int fd, const struct stat *in, struct err *err)
 	return futimens(fd, times) < 0 ? err_sys(err, errno, "its copy cannot take its time") : 0;
 }
 
+/* A download may have ended since the walk looked at it: the copy would be a model in the clear. */
+static int is_no_model_yet(const char *in, struct err *err)
+{
+	enum model_kind kind;
+
+	if (model_kind(in, &kind, err) < 0)
+		return -1;
+	return kind == MODEL_NONE ? 0 : cli_err(err, EBUSY, "became a model meanwhile: try again when nobody writes it");
+}
+
 static int copy_file(const struct convert *c, const char *in, const char *out, struct err *err)
 {
 	struct stat before;
 	struct out o;
 	int ret = -1;
 
-	if (steady_begin(in, &before, err) < 0)
+	if (steady_begin(in, &before, err) < 0 || (c->encrypting && is_no_model_yet(in, err) < 0))
 		return -1;
 	int fd = open(in, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
@@ -203,14 +214,6 @@ static int is_complete(struct walk *w, const char *in, const char *out, bool mod
 	if (steady_end(in, &before, w->err) < 0)
 		return -1;
 	return touch_up(c, out, model, &before, w->err) < 0 ? fail_at(w, out) : 1;
-}
-
-static bool has_suffix(const char *path)
-{
-	static const char suffix[] = ".safetensors";
-	size_t len = strlen(path), n = sizeof suffix - 1;
-
-	return len >= n && strcmp(path + len - n, suffix) == 0;
 }
 
 static bool is_inside(const char *path, const char *root)
@@ -321,10 +324,22 @@ static int keep_link(struct walk *w, const char *in, const char *out)
 	return fail_at(w, out);
 }
 
+/* Seen in the survey already, so that a folder that is another's is not begun to be written into. */
+static int check_copy(struct walk *w, const char *in, const char *out)
+{
+	struct stat a, b;
+
+	if (w->c->force || stat(in, &a) < 0 || lstat(out, &b) < 0 || (S_ISREG(b.st_mode) && a.st_size == b.st_size))
+		return 0;
+	cli_err(w->err, EEXIST, "exists already and is not what would be written: it has %lld bytes, not %lld; use --force to replace it",
+	        (long long)b.st_size, (long long)a.st_size);
+	return fail_at(w, out);
+}
+
 static int walk_file(struct walk *w, const char *in, const char *out)
 {
 	enum model_kind kind;
-	bool model = has_suffix(in);
+	bool model = files_is_model_name(in);
 
 	if (model_kind(in, &kind, w->err) < 0)
 		return -1;
@@ -339,8 +354,10 @@ static int walk_file(struct walk *w, const char *in, const char *out)
 	if (!w->c->encrypting && kind == MODEL_PLAIN)
 		model = false;
 	w->any_model = w->any_model || model;
+	if (w->surveying && !model)
+		return check_copy(w, in, out);
 	if (w->surveying)
-		return model && w->c->survey ? w->c->survey(w->c, in, w->err) : 0;
+		return w->c->survey ? w->c->survey(w->c, in, w->err) : 0;
 	int complete = is_complete(w, in, out, model);
 	if (complete < 0)
 		return -1;

@@ -6,8 +6,9 @@
  * parse ends an encrypting run: it is never copied in the clear. A relative link whose way stays inside the folder all along
  * is kept as a link, others are followed. Folders that were there before keep their mode and time, and none is entered through a link.
  *
- * A folder is walked twice: what cannot be done is found before anything is written. A folder that is there already is one that an
- * earlier run did not finish: outputs in it that are what this run would write stay untouched, any other ends the run (EEXIST).
+ * A folder is walked twice: what cannot be done is found before anything is written, as far as names and sizes tell. A folder that is
+ * there already is one that an earlier run did not finish: outputs in it that are what this run would write stay untouched, any other
+ * ends the run (EEXIST).
  */
 #ifndef CT_CONVERT_H
 #define CT_CONVERT_H

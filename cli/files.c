@@ -38,7 +38,7 @@ static int wanted(const struct dirent *d)
 	return strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0;
 }
 
-static bool has_suffix(const char *name)
+bool files_is_model_name(const char *name)
 {
 	static const char suffix[] = ".safetensors";
 	size_t len = strlen(name), n = sizeof suffix - 1;
@@ -69,7 +69,7 @@ static void walk_folder(struct walk *w, const char *path, const struct folder *a
 	for (int i = 0; i < n; i++) {
 		char in[PATH_MAX];
 		struct stat st;
-		bool model = has_suffix(names[i]->d_name);
+		bool model = files_is_model_name(names[i]->d_name);
 		int room = snprintf(in, sizeof in, "%s/%s", path, names[i]->d_name);
 		free(names[i]);
 		if (room >= (int)sizeof in || stat(in, &st) < 0) {

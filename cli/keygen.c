@@ -238,13 +238,24 @@ int cmd_keygen(int argc, char **argv)
 		goto out;
 	if (!o.from && put_set(&out, o.output, &set, &o, JWK_ALL, &err) < 0)
 		goto out;
-	/* What cannot be written is found before anything has its final name: a reader's set whose keys nobody has is worse than none. */
+	/*
+	 * What cannot be written is found before anything has its final name, and the whole set gets its own first: the parts can be derived from
+	 * it, and a reader's set whose keys nobody has is worse than none.
+	 */
 	at = o.reader;
 	if (o.reader && put_set(&reader, o.reader, &set, &o, JWK_READER, &err) < 0)
 		goto out;
 	at = o.verifier;
 	if (o.verifier && put_verifier(&verifier, &set, &o, &err) < 0)
 		goto out;
+	if (o.output) {
+		at = o.output;
+		if (out_commit(&out, &err) < 0)
+			goto out;
+		cli_say("%s: master key %s, signing key %s; keep it secret, and a copy of it safe: without it nobody reads what it encrypts",
+		        TEXT(o.output, strlen(o.output)), TEXT(set.keys[0].kid, set.keys[0].kid_len),
+		        TEXT(set.keys[1].kid, set.keys[1].kid_len));
+	}
 	if (o.reader) {
 		at = o.reader;
 		if (out_commit(&reader, &err) < 0)
@@ -257,14 +268,6 @@ int cmd_keygen(int argc, char **argv)
 		if (out_commit(&verifier, &err) < 0)
 			goto out;
 		cli_say("%s: the verification key, no secret", TEXT(o.verifier, strlen(o.verifier)));
-	}
-	if (o.output) {
-		at = o.output;
-		if (out_commit(&out, &err) < 0)
-			goto out;
-		cli_say("%s: master key %s, signing key %s; keep it secret, and a copy of it safe: without it nobody reads what it encrypts",
-		        TEXT(o.output, strlen(o.output)), TEXT(set.keys[0].kid, set.keys[0].kid_len),
-		        TEXT(set.keys[1].kid, set.keys[1].kid_len));
 	}
 	status = CLI_OK;
 out:

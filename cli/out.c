@@ -14,7 +14,7 @@
 #include "text.h"
 
 #define NAME_KEPT 200 /* bytes of the final name in the temporary one, which may have 255 */
-#define MARK ".ct-"   /* between that and six characters of mkostemp() */
+#define MARK ".ct-tmp-" /* between that and six characters of mkostemp(): no name that a person gives (.notes.ct-backup) */
 #define RANDOM 6
 #define TRIES 100     /* to make a temporary file that no other run sweeps before its lock is held */
 

@@ -1,7 +1,7 @@
 /*
  * out: output files that appear whole or not at all.
  *
- * The bytes go to a temporary file in the same folder (.NAME.ct-XXXXXX); out_commit() brings it to disk and renames it. Until
+ * The bytes go to a temporary file in the same folder (.NAME.ct-tmp-XXXXXX); out_commit() brings it to disk and renames it. Until
  * then out_abort(), or any signal that ends the process but SIGKILL, removes it. One thread opens and ends them; at most
  * OUT_MAX at once.
  *

@@ -148,7 +148,7 @@ static bool key_is(const struct crypto_key_ref *ref, const struct jwk *key)
 	return !ref->has_jku && ref->has_kid == key->has_kid && (!key->has_kid || equal(ref->kid, (struct str){ key->kid, key->kid_len }));
 }
 
-/* Was the file written with the options that p has? The one place that knows them all. */
+/* Was the file written with the options that p has? The one place that knows them all. Not asked: how much room its header left (reserve). */
 static int same_options(const struct file *f, const struct writer_params *p, struct err *err)
 {
 	const struct header *h = file_header(f);

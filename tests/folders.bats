@@ -58,7 +58,7 @@ encrypted() {
 
 make_in() {
 	model in/a.safetensors a 300000
-	model in/b/c.safetensors c 700000
+	model in/b/c.safetensors c 5000000
 	model in/b/blob blob 5000
 	model in/z.safetensors z 200000
 	echo '{}' >in/config.json
@@ -71,7 +71,7 @@ make_in() {
 
 # finished FOLDER: name, inode, time and size of the files in it that have their final names.
 finished() {
-	(cd "$1" && find . -type f ! -name '.*.ct-??????' -printf '%p %i %T@ %s\n' | sort)
+	(cd "$1" && find . -type f ! -name '.*.ct-tmp-??????' -printf '%p %i %T@ %s\n' | sort)
 }
 
 # gone_on CMD IN OUT: ct CMD IN OUT is killed again and again. What has its final name is complete, and is never written again.
@@ -81,7 +81,7 @@ gone_on() {
 	total=$(cat count)
 	rm -rf "$out"
 	rm -f before
-	for at in $(shuf -i 1-"$total" -n 12); do
+	for at in $(shuf -i 1-"$total" -n 8) $(shuf -i 1-10 -n 4); do # a run that has little left to do makes few calls
 		AT=$at with moment "$CT" "$cmd" -q --keys keys.jwk "$in" "$out" 3>&- || kills=$((kills + 1))
 		[ -d "$out" ] || continue
 		[ "$(left "$out" | wc -l)" -le 1 ]
@@ -121,6 +121,12 @@ untouched() {
 		run -0 "$CT" encrypt --keys keys.jwk in out
 		[ "$output" = "ct: out: 0 models encrypted, 0 other files copied, 6 skipped: complete already" ]
 	done
+	# A folder has its mode even if the run ended in it.
+	rm -rf out
+	AT=2 ONLY=flock with moment run -137 "$CT" encrypt --keys keys.jwk in out
+	[ "$(ls out/b)" = "" ]
+	"$CT" encrypt -q --keys keys.jwk in out
+	[ "$(stat -c %a out/b)" = 775 ]
 }
 
 # refused FILE PATTERN [OPTION…]: the run names the file that is in the way and what differs, and touches nothing.
@@ -266,6 +272,11 @@ f = open("back/a.safetensors", "r+b"); f.seek(at, 2 if at < 0 else 0); b = f.rea
 		[[ $output == "ct: back/a.safetensors: EEXIST: "*differs*"use --force to replace it" ]]
 	done
 	rm -rf back && cp -r back.kept back
+	python3 -c '
+f = open("back/b/c.safetensors", "r+b"); f.seek(-9, 2); b = f.read(1)[0]; f.seek(-9, 2); f.write(bytes([b ^ 1]))'
+	run -3 "$CT" decrypt -j 3 --keys keys.jwk out back
+	[[ $output == "ct: back/b/c.safetensors: EEXIST: "*"in tensor c.a, differs"* ]]
+	rm -rf back && cp -r back.kept back
 	truncate -s -1 back/z.safetensors
 	run -3 "$CT" decrypt --keys keys.jwk out back
 	[[ $output == "ct: back/z.safetensors: EEXIST: "*bytes* ]]
@@ -283,18 +294,18 @@ f = open("out/z.safetensors", "r+b"); f.seek(-1, 2); b = f.read(1)[0]; f.seek(-1
 	mkdir out && touch out/mine
 	run -3 "$CT" encrypt --keys keys.jwk in out
 	[[ $output == "ct: out: ENOTEMPTY: "*--force* ]]
-	rm out/mine && mkdir out/b && touch out/.x.ct-abcdef out/b/.y.ct-abcdef
+	rm out/mine && mkdir out/b && touch out/.x.ct-tmp-abcdef out/b/.y.ct-tmp-abcdef
 	run -0 "$CT" encrypt --keys keys.jwk in out
 	[ -z "$(left out)" ]
 	# Also in folders where nothing is to be written.
-	touch out/.x.ct-abcdef out/b/.y.ct-abcdef
+	touch out/.x.ct-tmp-abcdef out/b/.y.ct-tmp-abcdef
 	run -0 "$CT" encrypt --keys keys.jwk in out
-	[[ $output == *".y.ct-abcdef: removed: "*"6 skipped"* ]]
+	[[ $output == *".y.ct-tmp-abcdef: removed: "*"6 skipped"* ]]
 	[ -z "$(left out)" ]
 	# In the input they are no files to copy: the next run would take the copies for its own.
-	touch in/b/.y.ct-abcdef
+	touch in/b/.y.ct-tmp-abcdef
 	run -3 "$CT" encrypt --keys keys.jwk in out2
-	[[ $output == "ct: in/b/.y.ct-abcdef: EINVAL: has the name of a temporary file of ct"* ]]
+	[[ $output == "ct: in/b/.y.ct-tmp-abcdef: EINVAL: has the name of a temporary file of ct"* ]]
 	[ ! -e out2 ]
 }
 
@@ -490,4 +501,16 @@ print([s["id"] for s in json.load(sys.stdin)["sets"] if "enc-one" in json.dumps(
 	run -3 "$CT" encrypt --keys keys.jwk in out
 	[[ $output == "ct: in/zz: EINVAL: "* ]]
 	[ ! -e out ]
+}
+
+# A folder that is another model's would be half mixed with this one before the run sees that it is none of its own.
+@test "a folder that is another's is not begun to be written into" {
+	mkdir in out
+	plain_model in/a.safetensors 1000
+	echo '{}' >in/config.json
+	echo '{"other": 1}' >out/config.json
+	: >out/x
+	run -3 "$CT" encrypt --keys keys.jwk in out
+	[[ $output == "ct: out/config.json: EEXIST: "*--force* ]]
+	[ "$(ls out)" = $'config.json\nx' ]
 }

@@ -306,7 +306,17 @@ ct: 3 files: 2 would be rewrapped, 0 of them cloned; 1 had the new keys already;
 			[[ $output == "ct: in/e.safetensors: E"* ]]
 		done
 	done
-	[[ $output == *EINVAL*"input itself"* ]]
+	[[ $output == *EINVAL*"another -o DIR"* ]]
+	# A copy takes the place of no file of the run, even where copies may be replaced.
+	mkdir -p a d
+	cp in/e.safetensors a/x.safetensors
+	cp in2/e.safetensors d/x.safetensors
+	sum=$(sha256sum d/x.safetensors)
+	run -3 rewrap --force -o d a/x.safetensors d/x.safetensors
+	[[ $output == *"ct: a/x.safetensors: EINVAL: "*"ct: d/x.safetensors: EINVAL: "* ]]
+	[ "$(sha256sum d/x.safetensors)" = "$sum" ]
+	run -3 rewrap -n -o out/c in/e.safetensors
+	[[ $output == "ct: in/e.safetensors: EEXIST: "* ]]
 	# A copy that was asked for is there, or it is an error.
 	rewrap -q in2/e.safetensors
 	run -3 rewrap -o out/d in2/e.safetensors
@@ -348,6 +358,21 @@ f = open('b.safetensors', 'r+b'); f.seek(300); b = f.read(1); f.seek(300); f.wri
 	run -0 --separate-stderr rewrap --json x.safetensors
 	[ "$(jq -c '[.file,.ok,.skipped,.dry_run,.header_size==.old_header_size,(.cloned|type),.output]' <<<"$output")" = \
 		'["x.safetensors",true,false,false,true,"boolean","'"$PWD"'/x.safetensors"]' ]
+}
+
+# A rotation with the wrong old keys would end well and have changed nothing, where the new set holds keys of before as well.
+@test "only the two keys that files would get are the new ones, not all of their set" {
+	"$CT" keygen -q -o third.jwk
+	jq -s '{keys: map(.keys[])}' new.jwk old.jwk >both.jwk
+	chmod 600 both.jwk
+	plain_model plain 3000
+	"$CT" encrypt -q --keys old.jwk plain m
+	run -3 "$CT" rewrap --keys third.jwk --new-keys both.jwk m
+	[[ $output == "ct: m: ENOKEY: "* ]]
+	run -0 "$CT" rewrap --keys old.jwk --new-keys both.jwk m
+	run -0 "$CT" rewrap --keys old.jwk --new-keys both.jwk m
+	[ "$output" = "ct: m: has the new keys already" ]
+	run -0 "$CT" verify --keys new.jwk m
 }
 
 # A key of another algorithm, or none to sign with, would make files that nobody opens.
@@ -588,7 +613,7 @@ shared() {
 		    ino, st = os.stat("m").st_ino, os.stat("m")
 		    p.send_signal(signal.SIGCONT)
 		    said = p.communicate(timeout=60)[1]
-		    assert p.returncode == 3 and said.splitlines()[-1].startswith("ct: m: EBUSY: was changed meanwhile"), (how, p.returncode, said)
+		    assert p.returncode == 3 and said.splitlines()[-1].startswith("ct: m: EBUSY: was changed while it was read"), (how, p.returncode, said)
 		    now = os.stat("m")
 		    assert (now.st_ino, now.st_size, now.st_mtime_ns) == (ino, st.st_size, st.st_mtime_ns), how
 		    assert not glob.glob(".m.ct-*")
