@@ -5,10 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "text.h"
+#include "trusted.h"
 #include "words.h"
 
 void config_default(struct config *c)
@@ -77,21 +76,6 @@ static int line_in(struct config *c, char *line, unsigned int number_of, const c
 	return setting(c, words[0], words[1], what);
 }
 
-static int check_file(FILE *f, const char *shown, struct err *err)
-{
-	struct stat st;
-
-	if (fstat(fileno(f), &st) < 0)
-		return err_sys(err, errno, "%s", shown);
-	if (!S_ISREG(st.st_mode))
-		return err_set(err, ERR_REJECTED, "%s is not a regular file", shown);
-	if (st.st_uid != geteuid() && st.st_uid != 0)
-		return err_set(err, ERR_REJECTED, "%s belongs to uid %u: it must be yours or root's", shown, st.st_uid);
-	if (st.st_mode & 022)
-		return err_set(err, ERR_REJECTED, "others may write %s (mode %04o): chmod go-w %s", shown, st.st_mode & 07777u, shown);
-	return 0;
-}
-
 int config_read(struct config *c, const char *path, struct err *err)
 {
 	const char *shown = TEXT(path, strlen(path)), *what = NULL;
@@ -104,7 +88,7 @@ int config_read(struct config *c, const char *path, struct err *err)
 
 	if (!f)
 		return err_sys(err, errno, "%s", shown);
-	if (check_file(f, shown, err))
+	if (trusted_fd(fileno(f), path, 022, err))
 		goto out;
 	while ((n = getline(&line, &cap, f)) >= 0) {
 		number_of++;
