@@ -121,7 +121,12 @@ $(BUILD)/standins/libcuda.so.1: tests/standins/libcuda.c Makefile
 	$(Q)$(CC) -std=gnu11 -O1 -g -Wall -Wextra -Werror -fPIC -shared -Wl,-Bsymbolic -Wl,-soname,libcuda.so.1 -o $@ $<
 $(BUILD)/unit/shim_pin: | $(BUILD)/standins/libcuda.so.1
 
-tools: $(UNIT) $(PROBES) $(BUILD)/standins/libcuda.so.1
+$(BUILD)/standins/p11.so: tests/standins/p11.c agent/cryptoki.h Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=gnu11 -O1 -g -Wall -Wextra -Werror -D_GNU_SOURCE -Ilib -Iagent -fPIC -shared -Wl,-Bsymbolic -o $@ $<
+
+tools: $(UNIT) $(PROBES) $(BUILD)/standins/libcuda.so.1 $(BUILD)/standins/p11.so
 
 bench-tools: all $(BENCH) $(PROBES)
 

@@ -19,6 +19,7 @@ void config_default(struct config *c)
 void config_release(struct config *c)
 {
 	rules_release(&c->rules);
+	tokens_release(&c->tokens);
 }
 
 /* One setting. Leaves in *what why it is none. */
@@ -43,7 +44,7 @@ static int setting(struct config *c, const char *name, const char *value, const 
 		c->allow[c->allow_count++] = (uid_t)v;
 		return 0;
 	}
-	*what = "unknown setting: there are keep, allow-uid, allow, ciphertext and deny";
+	*what = "unknown setting: there are keep, allow-uid, allow, ciphertext, deny and token";
 	return -1;
 }
 
@@ -70,6 +71,8 @@ static int line_in(struct config *c, char *line, unsigned int number_of, const c
 		return n;
 	if (is_rule(words[0], &disposition))
 		return rules_add(&c->rules, disposition, number_of, words + 1, n - 1, what);
+	if (strcmp(words[0], "token") == 0)
+		return tokens_add(&c->tokens, number_of, words + 1, n - 1, what);
 	*what = "a line is a name and one value";
 	if (n != 2)
 		return -1;

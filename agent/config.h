@@ -4,6 +4,7 @@
  *     keep 60          seconds that a view without users keeps its keys (0: not at all)
  *     allow-uid 1000   this user may open files, too; up to 64 lines
  *     allow …          and ciphertext, deny: which programs may decrypt (rules.h); up to 256 lines
+ *     token URI …      a master key in a PKCS#11 token (tokens.h); up to 16 lines
  */
 #ifndef CT_AGENT_CONFIG_H
 #define CT_AGENT_CONFIG_H
@@ -14,6 +15,7 @@
 
 #include "err.h"
 #include "rules.h"
+#include "tokens.h"
 
 #define CONFIG_ALLOW_MAX 64
 #define CONFIG_KEEP_MAX 31536000u
@@ -23,6 +25,7 @@ struct config {
 	uid_t allow[CONFIG_ALLOW_MAX];
 	size_t allow_count;
 	struct rules rules;
+	struct tokens tokens;
 	unsigned int lifetime_s; /* of sets whose owner names none; 0: for ever. From -t, not from the file */
 };
 
