@@ -159,13 +159,16 @@ soak: all tools
 	STORM_SECONDS=60 bats tests/lazy_storm.bats
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/libexec/ctshim
 	install -m 755 $(BUILD)/ct $(BUILD)/ct-agent $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(BUILD)/libctshim.so $(DESTDIR)$(PREFIX)/lib/
+	install -m 755 keys/ct-tpm-seal keys/ct-tpm-unseal $(DESTDIR)$(PREFIX)/libexec/ctshim/
+	install -m 644 keys/tpm.sh $(DESTDIR)$(PREFIX)/libexec/ctshim/
 	$(if $(DESTDIR),,ldconfig)
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/ct $(DESTDIR)$(PREFIX)/bin/ct-agent $(DESTDIR)$(PREFIX)/lib/libctshim.so
+	rm -rf $(DESTDIR)$(PREFIX)/libexec/ctshim
 	$(if $(DESTDIR),,ldconfig)
 
 clean:
