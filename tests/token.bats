@@ -220,6 +220,9 @@ starts_not() {
 	starts_not "EKEYREJECTED: line 1" "holds secret keys" <<<"token $URI verify=$T/a.jwk"
 	"$CT" keygen -q --from "$T/a.jwk" --reader reader
 	starts_not "holds secret keys" <<<"token $URI verify=$PWD/reader"
+	jq '.keys |= [.[1]]' "$T/a.jwk" >signer
+	chmod 600 signer
+	starts_not "holds secret keys" <<<"token $URI verify=$PWD/signer"
 	cp "$T/a.verify" v
 	chmod 664 v
 	starts_not "others may write" <<<"token $URI verify=$PWD/v"

@@ -203,16 +203,19 @@ fails() {
 	strace -f -v -s 9999 -e trace=execve,openat,creat -o seal ct-tpm-seal keys.jwk bound
 	strace -f -v -s 9999 -e trace=execve,openat,creat -o unseal ct-tpm-unseal bound >set
 	cmp set reader.jwk
-	local key hex made
+	local key hex
+	local -a made
 	key=$(jq -r '.keys[0].k' keys.jwk)
 	hex=$(base64 -d <<<"$key" | od -An -v -tx1 | tr -d ' \n')
 	grep -q execve seal && grep -q execve unseal
 	run ! grep -iF -e "${key%=}" -e "$hex" seal unseal
 	run ! grep -rF -e "${key%=}" bound
-	made=$(sed -n 's/.*\(openat\|creat\)([^"]*"\([^"]*\)", [^)]*O_\(WRONLY\|RDWR\|CREAT\).*) = [0-9].*/\2/p' seal unseal |
-		grep -v -e '^/dev/shm/ct-tpm\.' -e '^/dev/null$' -e '^bound\.new\.[0-9]*/[a-z.]*$' -e '^/dev/tty$' | sort -u || true)
-	echo "also written: $made"
-	[ -z "$made" ]
+	mapfile -t made < <(sed -n 's/.*\(openat\|creat\)([^"]*"\([^"]*\)", [^)]*O_\(WRONLY\|RDWR\|CREAT\).*) = [0-9].*/\2/p' seal unseal |
+		grep -v -e '^/dev/shm/ct-tpm\.' -e '^/dev/null$' -e '^bound\.new\.[0-9]*/[a-z.]*$' -e '^/dev/tty$' | sort -u)
+	echo "also written: ${made[*]}"
+	[ ${#made[@]} = 0 ]
 	grep -qE 'openat\(.*"bound\.new\.[0-9]+/set".*O_CREAT' seal # the control
-	[ -z "$(find /dev/shm -maxdepth 1 -name 'ct-tpm.*' -user "$(id -un)")" ]
+	mapfile -t made < <(sed -n 's/.*"\(\/dev\/shm\/ct-tpm\.[A-Za-z0-9]*\).*/\1/p' seal unseal | sort -u)
+	[ ${#made[@]} -ge 2 ]
+	for key in "${made[@]}"; do [ ! -e "$key" ]; done
 }
