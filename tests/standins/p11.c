@@ -14,10 +14,22 @@ unsigned int p11_fail_for; /* … so many times */
 ck_ulong p11_decrypt_says; /* decrypt returns that, always */
 ck_ulong p11_login_says;   /* and so does login */
 int p11_no_gcm, p11_no_decrypt, p11_unplugged;
-unsigned int p11_logins;
+unsigned int p11_logins, p11_initialized, p11_finalized;
 
 static struct ck_functions ours;
 static const struct ck_functions *real;
+
+static ck_rv initialize(struct ck_initialize_args *args)
+{
+	p11_initialized++;
+	return real->initialize(args);
+}
+
+static ck_rv finalize(void *reserved)
+{
+	p11_finalized++;
+	return real->finalize(reserved);
+}
 
 static ck_rv get_slot_list(uint8_t with_token, ck_ulong *slots, ck_ulong *count)
 {
@@ -85,6 +97,8 @@ ck_rv C_GetFunctionList(const struct ck_functions **list)
 	if (get(&real) != CKR_OK)
 		return 0x05;
 	ours = *real; /* to the last function that cryptoki.h knows */
+	ours.initialize = initialize;
+	ours.finalize = finalize;
 	ours.get_slot_list = get_slot_list;
 	ours.get_token_info = get_token_info;
 	ours.get_mechanism_info = get_mechanism_info;

@@ -441,6 +441,9 @@ static void faults(void *h)
 	CHECK_ERR(&why, ERR_NOKEY, "not tried again");
 	CHECK(VARIABLE(unsigned int, p11_logins) == 1);
 	token_close(t);
+
+	CHECK(VARIABLE(unsigned int, p11_initialized) > 5);
+	CHECK(VARIABLE(unsigned int, p11_initialized) == VARIABLE(unsigned int, p11_finalized));
 }
 
 int main(int argc, char **argv)
