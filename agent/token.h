@@ -29,7 +29,8 @@ const char *token_label(const struct token *t);     /* the token's own, escaped 
 const char *token_key_label(const struct token *t, size_t *len); /* CKA_LABEL as it is; NULL: none */
 
 /*
- * Unwraps wrapped[0 .. len), which is sealed by AES-GCM with an empty AAD, to out; len: 16 or 32 bytes. A session that was lost is opened anew once a call.
+ * Unwraps wrapped[0 .. len), which is sealed by AES-GCM with an empty AAD, to out; len: 16 or 32 bytes. A session that was lost is opened anew,
+ * once a call.
  * Errors: ERR_FORMAT (it does not authenticate: the text says what the token called it), ERR_NOKEY (the token is gone or refuses). out is
  * untouched then.
  */

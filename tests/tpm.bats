@@ -110,7 +110,7 @@ fails() {
 	fails "no master key" -- ct-tpm-seal none.jwk none
 	fails "ENOENT" -- ct-tpm-seal missing.jwk missing
 	fails "there already" -- ct-tpm-seal keys.jwk b
-	for k in '' 24 -1 0, ,0 0,,1 x '0 1' 0-7; do
+	for k in '' 24 -1 '0,' ,0 0,,1 x '0 1' 0-7; do
 		fails "numbers from 0 to 23" -- ct-tpm-seal --pcrs "$k" keys.jwk x
 	done
 	fails "--bank is one of" -- ct-tpm-seal --bank md5 keys.jwk x
@@ -201,8 +201,8 @@ fails() {
 @test "no key in an argument, an environment or a file outside of memory" {
 	need strace
 	strace -f -v -s 9999 -e trace=execve,openat,creat -o seal ct-tpm-seal keys.jwk bound
-	strace -f -v -s 9999 -e trace=execve,openat,creat -o unseal ct-tpm-unseal bound >set
-	cmp set reader.jwk
+	strace -f -v -s 9999 -e trace=execve,openat,creat -o unseal ct-tpm-unseal bound >unsealed
+	cmp unsealed reader.jwk
 	local key hex
 	local -a made
 	key=$(jq -r '.keys[0].k' keys.jwk)

@@ -1,5 +1,6 @@
 /*
- * token, token_uri: master keys in PKCS#11 tokens. Without arguments the URIs alone; tests/token.bats makes tokens by other people's programs and calls
+ * token, token_uri: master keys in PKCS#11 tokens. Without arguments the URIs alone; tests/token.bats makes tokens by other people's programs
+ * and calls
  *
  *     agent_token keys MODULE PINFILE FOLDER     softhsm2 itself; FOLDER has what it was given: aes32, aes16
  *     agent_token faults STANDIN PINFILE FOLDER  tests/standins/p11.c in front of it
