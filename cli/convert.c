@@ -11,8 +11,11 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "files.h"
 #include "model.h"
 #include "progress.h"
+#include "same.h"
+#include "steady.h"
 #include "text.h"
 
 #define DEPTH_MAX 64      /* nested folders: also what ends a loop of links */
@@ -23,45 +26,66 @@ struct walk {
 	const struct convert *c;
 	const char *in;      /* as the user named it: what all paths of the walk begin with */
 	char root[PATH_MAX]; /* the same, resolved */
+	char out_root[PATH_MAX];
+	bool surveying;      /* nothing is written yet */
 	struct err *err;
 	char failed[PATH_MAX]; /* which file *err is about */
-	size_t models, copied;
+	size_t models, copied, skipped; /* written; skipped: of both kinds */
+	bool any_model;
 };
 
+/* The first to tell knows best. */
 static int fail_at(struct walk *w, const char *path)
 {
-	snprintf(w->failed, sizeof w->failed, "%s", path);
+	if (!w->failed[0])
+		snprintf(w->failed, sizeof w->failed, "%s", path);
+	return -1;
+}
+
+static mode_t mode_for(const struct convert *c, bool model, const struct stat *in)
+{
+	/* What comes out in the clear is for its owner alone. */
+	return !model ? in->st_mode & 0777 : (c->encrypting ? in->st_mode & 0777 : in->st_mode & 0700) | 0600;
+}
+
+static bool is_full(int errnum)
+{
+	return errnum == ENOSPC || errnum == EDQUOT || errnum == EFBIG;
+}
+
+/* The error is said of the input: so its text names the output that it is about. */
+static int of_output(const char *out, struct err *err)
+{
+	char text[sizeof err->text];
+
+	memcpy(text, err->text, sizeof text);
+	snprintf(err->text, sizeof err->text, "the output %.200s %.240s", TEXT(out, strlen(out)), text);
 	return -1;
 }
 
 static int convert_model(const struct convert *c, const char *in, const char *out, struct err *err)
 {
 	struct progress bar;
-	struct stat before, after;
+	struct stat before;
 	struct out o;
 	int ret;
 
-	if (stat(in, &before) < 0)
-		return err_sys(err, errno, "cannot be opened");
-	/* What comes out in the clear is for its owner alone. */
-	mode_t mode = c->encrypting ? before.st_mode & 0777 : before.st_mode & 0700;
-	if (out_open(&o, out, mode | 0600, c->force, &before, err) < 0) {
-		char text[sizeof err->text];
-		memcpy(text, err->text, sizeof text);
-		snprintf(err->text, sizeof err->text, "the output %.200s %.240s", TEXT(out, strlen(out)), text);
+	if (steady_begin(in, &before, err) < 0)
 		return -1;
-	}
+	if (out_open(&o, out, mode_for(c, true, &before), c->force, &before, err) < 0)
+		return of_output(out, err);
 	progress_start(&bar, in);
 	ret = c->model(c, in, &o, &bar.counters, err);
 	progress_stop(&bar);
-	if (ret == 0 && (stat(in, &after) < 0 || after.st_ino != before.st_ino || after.st_size != before.st_size ||
-	                 after.st_mtim.tv_sec != before.st_mtim.tv_sec || after.st_mtim.tv_nsec != before.st_mtim.tv_nsec))
-		ret = cli_err(err, EBUSY, "was changed while it was read: try again when nobody writes it");
+	if (ret == 0)
+		ret = steady_end(in, &before, err);
 	if (ret < 0) {
 		out_abort(&o);
+		if (err->code == ERR_SYSTEM && is_full(err->sys_errno))
+			err_sys(err, err->sys_errno, "the output %s cannot be written whole", TEXT(out, strlen(out)));
 		return -1;
 	}
-	return out_commit(&o, err);
+	return out_commit(&o, err) < 0 ? of_output(out, err) : 0;
 }
 
 static int copy_bytes(int from, int to, struct err *err)
@@ -86,7 +110,7 @@ static int copy_bytes(int from, int to, struct err *err)
 			if (m < 0 && errno == EINTR)
 				continue;
 			if (m < 0) {
-				err_sys(err, errno, "its copy cannot be written");
+				err_sys(err, errno, "its copy cannot be written whole");
 				goto out;
 			}
 			done += m;
@@ -98,42 +122,98 @@ out:
 	return ret;
 }
 
+static int take_times(int fd, const struct stat *in, struct err *err)
+{
+	const struct timespec times[2] = { in->st_atim, in->st_mtim };
+
+	return futimens(fd, times) < 0 ? err_sys(err, errno, "its copy cannot take its time") : 0;
+}
+
+/* A download may have ended since the walk looked at it: the copy would be a model in the clear. */
+static int is_no_model_yet(const char *in, struct err *err)
+{
+	enum model_kind kind;
+
+	if (model_kind(in, &kind, err) < 0)
+		return -1;
+	return kind == MODEL_NONE ? 0 : cli_err(err, EBUSY, "became a model meanwhile: try again when nobody writes it");
+}
+
 static int copy_file(const struct convert *c, const char *in, const char *out, struct err *err)
 {
-	int fd = open(in, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	struct stat st;
+	struct stat before;
 	struct out o;
 	int ret = -1;
 
+	if (steady_begin(in, &before, err) < 0 || (c->encrypting && is_no_model_yet(in, err) < 0))
+		return -1;
+	int fd = open(in, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
 		return err_sys(err, errno, "cannot be opened");
-	if (fstat(fd, &st) < 0) {
-		err_sys(err, errno, "cannot be looked at");
+	if (out_open(&o, out, mode_for(c, false, &before), c->force, &before, err) < 0) {
+		of_output(out, err);
 		goto out;
 	}
-	if (out_open(&o, out, st.st_mode & 0777, c->force, &st, err) < 0)
-		goto out;
 	ret = copy_bytes(fd, o.fd, err);
-	if (ret == 0) {
-		const struct timespec times[2] = { st.st_atim, st.st_mtim };
-		if (futimens(o.fd, times) < 0)
-			ret = err_sys(err, errno, "its copy cannot take its time");
-	}
+	if (ret == 0)
+		ret = steady_end(in, &before, err);
+	if (ret == 0)
+		ret = take_times(o.fd, &before, err);
 	if (ret < 0)
 		out_abort(&o);
-	else
-		ret = out_commit(&o, err);
+	else if (out_commit(&o, err) < 0)
+		ret = of_output(out, err);
 out:
 	close(fd);
 	return ret;
 }
 
-static bool has_suffix(const char *path)
+/* Mode and time of an output that is complete, as if it had been written now. */
+static int touch_up(const struct convert *c, const char *out, bool model, const struct stat *in, struct err *err)
 {
-	static const char suffix[] = ".safetensors";
-	size_t len = strlen(path), n = sizeof suffix - 1;
+	int fd = open(out, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW), ret = -1;
+	mode_t mode = mode_for(c, model, in);
+	struct stat st;
 
-	return len >= n && strcmp(path + len - n, suffix) == 0;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		err_sys(err, errno, "cannot be opened");
+	else if ((st.st_mode & 07777) != mode && fchmod(fd, mode) < 0)
+		err_sys(err, errno, "cannot take the mode of the original");
+	else
+		ret = model ? 0 : take_times(fd, in, err);
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
+/* 1: the output is there and complete, 0: it is to be written, -1: it is in the way, or cannot be told. */
+static int is_complete(struct walk *w, const char *in, const char *out, bool model)
+{
+	const struct convert *c = w->c;
+	struct progress bar;
+	struct stat before, there;
+	int ret;
+
+	if (c->force)
+		return 0;
+	if (lstat(out, &there) < 0 && errno == ENOENT)
+		return 0;
+	if (steady_begin(in, &before, w->err) < 0)
+		return -1;
+	if (out_check(out, &before, w->err) < 0)
+		return fail_at(w, out);
+	if (!S_ISREG(there.st_mode) || (model && !c->same)) {
+		cli_err(w->err, EEXIST, "exists already%s: use --force to replace it", S_ISLNK(there.st_mode) ? ", as a link" : "");
+		return fail_at(w, out);
+	}
+	progress_start(&bar, out);
+	ret = model ? c->same(c, in, out, &bar.counters, w->err) : same_copied(in, out, w->err);
+	progress_stop(&bar);
+	if (ret < 0)
+		return err_errno(w->err) == EEXIST ? fail_at(w, out) : -1;
+	if (steady_end(in, &before, w->err) < 0)
+		return -1;
+	return touch_up(c, out, model, &before, w->err) < 0 ? fail_at(w, out) : 1;
 }
 
 static bool is_inside(const char *path, const char *root)
@@ -203,10 +283,22 @@ static bool stays_inside(const struct walk *w, const char *link)
 	       ours.st_dev == kernels.st_dev && ours.st_ino == kernels.st_ino;
 }
 
+/* What a link leads to is input: an output must not take its place before it is read, nor be read as input. */
+static int check_followed(const struct walk *w, const char *in, bool folder)
+{
+	char real[PATH_MAX];
+
+	if (!realpath(in, real))
+		return err_sys(w->err, errno, "cannot be opened");
+	if (is_inside(real, w->out_root) || (folder && is_inside(w->out_root, real)))
+		return cli_err(w->err, EINVAL, "is a link into the output folder: name another output");
+	return 0;
+}
+
 /* 1: the link was kept as a link, 0: it is to be followed, -1: failure. */
 static int keep_link(struct walk *w, const char *in, const char *out)
 {
-	char target[PATH_MAX];
+	char target[PATH_MAX], there[PATH_MAX];
 	struct stat st;
 	ssize_t n = readlink(in, target, sizeof target - 1);
 
@@ -216,18 +308,38 @@ static int keep_link(struct walk *w, const char *in, const char *out)
 	if (stat(in, &st) < 0)
 		return err_sys(w->err, errno, "is a link that leads nowhere: mend or remove it");
 	if (!stays_inside(w, in + strlen(w->in) + 1))
-		return 0;
+		return check_followed(w, in, S_ISDIR(st.st_mode));
+	if (w->surveying)
+		return 1;
 	if (w->c->force && unlink(out) < 0 && errno != ENOENT)
 		return err_sys(w->err, errno, "its copy cannot be replaced");
-	if (symlink(target, out) < 0)
+	if (symlink(target, out) == 0)
+		return 1;
+	if (errno != EEXIST)
 		return err_sys(w->err, errno, "its link cannot be copied");
-	return 1;
+	n = readlink(out, there, sizeof there - 1);
+	if (n >= 0 && (size_t)n == strlen(target) && memcmp(there, target, (size_t)n) == 0)
+		return 1;
+	cli_err(w->err, EEXIST, "exists already and is not the link that would be made: use --force to replace it");
+	return fail_at(w, out);
+}
+
+/* Seen in the survey already, so that a folder that is another's is not begun to be written into. */
+static int check_copy(struct walk *w, const char *in, const char *out)
+{
+	struct stat a, b;
+
+	if (w->c->force || stat(in, &a) < 0 || lstat(out, &b) < 0 || (S_ISREG(b.st_mode) && a.st_size == b.st_size))
+		return 0;
+	cli_err(w->err, EEXIST, "exists already and is not what would be written: it has %lld bytes, not %lld; use --force to replace it",
+	        (long long)b.st_size, (long long)a.st_size);
+	return fail_at(w, out);
 }
 
 static int walk_file(struct walk *w, const char *in, const char *out)
 {
 	enum model_kind kind;
-	bool model = has_suffix(in);
+	bool model = files_is_model_name(in);
 
 	if (model_kind(in, &kind, w->err) < 0)
 		return -1;
@@ -241,22 +353,33 @@ static int walk_file(struct walk *w, const char *in, const char *out)
 	model = model || kind == MODEL_PLAIN || kind == MODEL_ENCRYPTED;
 	if (!w->c->encrypting && kind == MODEL_PLAIN)
 		model = false;
-	if (!model) {
-		w->copied++;
-		return copy_file(w->c, in, out, w->err);
-	}
-	w->models++;
-	return convert_model(w->c, in, out, w->err);
+	w->any_model = w->any_model || model;
+	if (w->surveying && !model)
+		return check_copy(w, in, out);
+	if (w->surveying)
+		return w->c->survey ? w->c->survey(w->c, in, w->err) : 0;
+	int complete = is_complete(w, in, out, model);
+	if (complete < 0)
+		return -1;
+	*(complete ? &w->skipped : model ? &w->models : &w->copied) += 1;
+	if (complete)
+		return 0;
+	return (model ? convert_model : copy_file)(w->c, in, out, w->err);
 }
 
 static int walk_folder(struct walk *w, const char *in, const char *out, int depth);
 
 static int walk_entry(struct walk *w, const char *in, const char *out, int depth)
 {
+	const char *slash = strrchr(in, '/');
 	struct stat st;
 
 	if (lstat(in, &st) < 0) {
 		err_sys(w->err, errno, "cannot be looked at");
+		return fail_at(w, in);
+	}
+	if (out_is_temporary(slash ? slash + 1 : in)) {
+		cli_err(w->err, EINVAL, "has the name of a temporary file of ct: if no run of ct is writing it, remove or rename it");
 		return fail_at(w, in);
 	}
 	if (S_ISLNK(st.st_mode)) {
@@ -282,14 +405,17 @@ static int not_dots(const struct dirent *d)
 	return strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0;
 }
 
-/* *made: it was not there. A link in the output would lead what is written below it elsewhere; OUT itself may be one. */
-static int make_folder(const char *out, bool outermost, bool *made, struct err *err)
+/*
+ * *made: it was not there. A link in the output would lead what is written below it elsewhere; OUT itself may be one. It has its mode from
+ * the start: a later run would not know that it may set it.
+ */
+static int make_folder(const char *out, mode_t mode, bool outermost, bool *made, struct err *err)
 {
 	struct stat st;
 
-	*made = mkdir(out, 0700) == 0;
+	*made = mkdir(out, mode) == 0;
 	if (*made)
-		return 0;
+		return chmod(out, mode) < 0 ? err_sys(err, errno, "cannot take the mode of the original") : 0;
 	if (errno != EEXIST)
 		return err_sys(err, errno, "cannot be made");
 	if ((outermost ? stat(out, &st) : lstat(out, &st)) < 0)
@@ -304,7 +430,7 @@ static int walk_folder(struct walk *w, const char *in, const char *out, int dept
 {
 	struct dirent **names = NULL;
 	struct stat st;
-	bool made;
+	bool made = false;
 	int n, ret = -1;
 
 	if (depth > DEPTH_MAX) {
@@ -317,9 +443,12 @@ static int walk_folder(struct walk *w, const char *in, const char *out, int dept
 		fail_at(w, in);
 		goto out;
 	}
-	if (make_folder(out, depth == 0, &made, w->err) < 0) {
-		fail_at(w, out);
-		goto out;
+	if (!w->surveying) {
+		if (make_folder(out, (st.st_mode & 0777) | 0700, depth == 0, &made, w->err) < 0) {
+			fail_at(w, out);
+			goto out;
+		}
+		out_sweep(out);
 	}
 	for (int i = 0; i < n; i++) {
 		char from[PATH_MAX], to[PATH_MAX];
@@ -369,48 +498,79 @@ static int resolve_new(const char *path, char real[PATH_MAX], struct err *err)
 	return 0;
 }
 
-static int check_target_folder(const struct convert *c, const char *root, const char *out, struct err *err)
+/* A folder that holds nothing of the input was not begun by an earlier run: what is in it was meant for something else. */
+static int check_begun(const char *in, const char *out, struct err *err)
 {
-	char real[PATH_MAX];
+	struct dirent **names = NULL;
+	bool any = false, ours = false;
+	char path[PATH_MAX];
+	struct stat st;
+	int n = scandir(out, &names, not_dots, NULL);
+
+	for (int i = 0; i < n; i++) {
+		if (!out_is_temporary(names[i]->d_name)) {
+			any = true;
+			ours = ours || (snprintf(path, sizeof path, "%s/%s", in, names[i]->d_name) < (int)sizeof path && lstat(path, &st) == 0);
+		}
+		free(names[i]);
+	}
+	free(names);
+	if (n < 0)
+		return err_sys(err, errno, "cannot be used");
+	if (any && !ours)
+		return cli_err(err, ENOTEMPTY, "exists and is not empty, and holds nothing of the input: use --force to write into it all the same");
+	return 0;
+}
+
+static int check_target_folder(struct walk *w, const char *out)
+{
 	struct stat st;
 
-	if (resolve_new(out, real, err) < 0)
+	if (resolve_new(out, w->out_root, w->err) < 0)
 		return -1;
-	if (is_inside(real, root) || is_inside(root, real))
-		return cli_err(err, EINVAL, "input and output folder lie within one another: name another output");
+	if (is_inside(w->out_root, w->root) || is_inside(w->root, w->out_root))
+		return cli_err(w->err, EINVAL, "input and output folder lie within one another: name another output");
 	if (stat(out, &st) < 0)
-		return errno == ENOENT ? 0 : err_sys(err, errno, "cannot be used");
+		return errno == ENOENT ? 0 : err_sys(w->err, errno, "cannot be used");
 	if (!S_ISDIR(st.st_mode))
-		return cli_err(err, ENOTDIR, "is a file, and the input a folder: name a folder");
-	struct dirent **names = NULL;
-	int n = scandir(out, &names, not_dots, NULL);
-	for (int i = 0; i < n; i++)
-		free(names[i]);
-	free(names);
-	if (n > 0 && !c->force)
-		return cli_err(err, ENOTEMPTY, "exists and is not empty: use --force to replace what has the same name in it");
-	return n < 0 ? err_sys(err, errno, "cannot be used") : 0;
+		return cli_err(w->err, ENOTDIR, "is a file, and the input a folder: name a folder");
+	return w->c->force ? 0 : check_begun(w->in, out, w->err);
+}
+
+static void say_done(const struct walk *w, const char *out)
+{
+	char skipped[64] = "";
+
+	if (w->skipped > 0)
+		snprintf(skipped, sizeof skipped, ", %zu skipped: complete already", w->skipped);
+	cli_say("%s: %zu model%s %s, %zu other file%s copied%s", TEXT(out, strlen(out)), w->models, w->models == 1 ? "" : "s",
+	        w->c->encrypting ? "encrypted" : "decrypted", w->copied, w->copied == 1 ? "" : "s", skipped);
 }
 
 static int convert_folder(const struct convert *c, const char *in, const char *out)
 {
 	struct err err = { 0 };
-	struct walk w = { .c = c, .in = in, .err = &err };
+	struct walk w = { .c = c, .in = in, .surveying = true, .err = &err };
 
 	if (!realpath(in, w.root)) {
 		err_sys(&err, errno, "cannot be opened");
 		return cli_failed(in, &err);
 	}
-	if (check_target_folder(c, w.root, out, &err) < 0)
+	if (check_target_folder(&w, out) < 0)
 		return cli_failed(out, &err);
 	if (walk_folder(&w, in, out, 0) < 0)
 		return cli_failed(w.failed, &err);
-	if (w.models == 0) {
-		cli_err(&err, ENOENT, "holds no model to %s: all %zu files were copied as they are", c->encrypting ? "encrypt" : "decrypt", w.copied);
+	w.surveying = false;
+	if (c->surveyed && c->surveyed(c, &err) < 0)
+		return cli_failed(in, &err);
+	if (walk_folder(&w, in, out, 0) < 0)
+		return cli_failed(w.failed, &err);
+	if (!w.any_model) {
+		cli_err(&err, ENOENT, "holds no model to %s: all %zu files were copied as they are", c->encrypting ? "encrypt" : "decrypt",
+		        w.copied + w.skipped);
 		return cli_failed(in, &err);
 	}
-	cli_say("%s: %zu model%s %s, %zu other file%s copied", TEXT(out, strlen(out)), w.models, w.models == 1 ? "" : "s",
-	        c->encrypting ? "encrypted" : "decrypted", w.copied, w.copied == 1 ? "" : "s");
+	say_done(&w, out);
 	return CLI_OK;
 }
 
@@ -429,5 +589,7 @@ int convert_run(const struct convert *c, const char *in, const char *out)
 		cli_err(&err, EINVAL, "is neither a regular file nor a folder");
 		return cli_failed(in, &err);
 	}
+	if ((c->survey && c->survey(c, in, &err) < 0) || (c->surveyed && c->surveyed(c, &err) < 0))
+		return cli_failed(in, &err);
 	return convert_model(c, in, out, &err) < 0 ? cli_failed(in, &err) : CLI_OK;
 }

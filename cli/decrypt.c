@@ -6,6 +6,7 @@
 #include "jwk.h"
 #include "model.h"
 #include "out.h"
+#include "same.h"
 
 static const char HELP[] =
 	"usage: ct decrypt [--keys FILE] [OPTIONS] IN OUT\n"
@@ -14,7 +15,7 @@ static const char HELP[] =
 	"\n"
 	"  -k, --keys FILE   key set (default: ask the agent)\n"
 	"  -j, --jobs N      threads (default: one per processor)\n"
-	"      --force       replace an output that exists\n"
+	"      --force       replace outputs that exist; without it a folder is gone on with where an earlier run ended\n"
 	"  -q, --quiet       say nothing, show no bar\n"
 	"      --json        errors also as JSON on stdout\n"
 	"      --help, --version\n";
@@ -34,6 +35,20 @@ static int decrypt_model(const struct convert *self, const char *path, struct ou
 		return -1;
 	if (model_unlock(&m, d->set, err) == 0)
 		ret = writer_decrypt(m.file, m.fd, out->fd, d->jobs, pr, err);
+	model_close(&m);
+	return ret;
+}
+
+static int same_model(const struct convert *self, const char *in, const char *out, struct writer_progress *pr, struct err *err)
+{
+	const struct decrypt *d = self->arg;
+	struct model m;
+	int ret = -1;
+
+	if (model_open(&m, in, err) < 0)
+		return -1;
+	if (model_unlock(&m, d->set, err) == 0)
+		ret = same_decrypted(m.file, m.fd, out, d->jobs, pr, err);
 	model_close(&m);
 	return ret;
 }
@@ -80,7 +95,7 @@ int cmd_decrypt(int argc, char **argv)
 		return cli_failed(keys, &err);
 	out_keep_path(keys);
 	struct decrypt d = { .set = keys ? &set : NULL, .jobs = (unsigned int)jobs };
-	struct convert c = { .model = decrypt_model, .force = force, .arg = &d };
+	struct convert c = { .model = decrypt_model, .same = same_model, .force = force, .arg = &d };
 	status = convert_run(&c, argv[optind], argv[optind + 1]);
 	jwk_set_release(&set);
 	return status;

@@ -11,8 +11,10 @@
 #include "convert.h"
 #include "emit.h"
 #include "jwk.h"
+#include "model.h"
 #include "policy.h"
 #include "publish.h"
+#include "same.h"
 #include "select.h"
 #include "text.h"
 #include "writer.h"
@@ -32,7 +34,7 @@ static const char HELP[] =
 	"      --header-reserve N   bytes left free for a longer header, so that ct rewrap need not move the data (default 4096; 0: none)\n"
 	"      --policy FILE        Rego text that decides who may open the file (default: whoever has the keys)\n"
 	"  -j, --jobs N             threads (default: one per processor)\n"
-	"      --force              replace an output that exists\n"
+	"      --force              replace outputs that exist; without it a folder is gone on with where an earlier run ended\n"
 	"  -q, --quiet              say nothing, show no bar\n"
 	"      --json               errors also as JSON on stdout\n"
 	"      --help, --version\n";
@@ -146,6 +148,32 @@ static int encrypt_model(const struct convert *self, const char *path, struct ou
 	return ret;
 }
 
+static int same_model(const struct convert *self, const char *in, const char *out, struct writer_progress *pr, struct err *err)
+{
+	return same_encrypted(in, out, self->arg, pr, err);
+}
+
+static int survey_model(const struct convert *self, const char *path, struct err *err)
+{
+	const struct writer_params *p = self->arg;
+	struct model m;
+	int ret = 0;
+
+	if (model_open(&m, path, err) < 0)
+		return -1;
+	if (!m.encrypted) /* else the writer says no */
+		ret = select_survey(p->wanted_arg, &m.plain, err);
+	model_close(&m);
+	return ret;
+}
+
+static int surveyed(const struct convert *self, struct err *err)
+{
+	const struct writer_params *p = self->arg;
+
+	return select_check(p->wanted_arg, err);
+}
+
 int cmd_encrypt(int argc, char **argv)
 {
 	struct options o = { .version = 2, .chunk = CHUNK_DEFAULT, .reserve = EMIT_RESERVE };
@@ -180,7 +208,11 @@ int cmd_encrypt(int argc, char **argv)
 			p.local = policy;
 		out_keep_path(o.keys); /* replaced by the output, the key that it needs would be gone */
 		out_keep_path(o.policy);
-		struct convert c = { .model = encrypt_model, .encrypting = true, .force = o.force, .arg = &p };
+		struct convert c = { .model = encrypt_model, .same = same_model, .encrypting = true, .force = o.force, .arg = &p };
+		if (o.select.count > 0) {
+			c.survey = survey_model;
+			c.surveyed = surveyed;
+		}
 		status = convert_run(&c, argv[optind], argv[optind + 1]);
 	}
 	free((char *)policy.p);

@@ -11,7 +11,14 @@
 
 #include "cli.h"
 
-#define DEPTH_MAX 64 /* nested folders: also what ends a loop of links */
+#define DEPTH_MAX 64 /* nested folders */
+
+/* A folder that is being walked, and those that it was reached through. */
+struct folder {
+	const struct folder *above;
+	dev_t dev;
+	ino_t ino;
+};
 
 struct walk {
 	void (*fn)(void *arg, const char *path, const char *rel, const struct err *err);
@@ -31,7 +38,7 @@ static int wanted(const struct dirent *d)
 	return strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0;
 }
 
-static bool has_suffix(const char *name)
+bool files_is_model_name(const char *name)
 {
 	static const char suffix[] = ".safetensors";
 	size_t len = strlen(name), n = sizeof suffix - 1;
@@ -39,7 +46,16 @@ static bool has_suffix(const char *name)
 	return len >= n && strcmp(name + len - n, suffix) == 0;
 }
 
-static void walk_folder(struct walk *w, const char *path, int depth)
+/* A link leads back to a folder above: what is in it is told of already. With two such links there are 2^40 ways to each file. */
+static bool is_within_itself(const struct folder *at, const struct stat *st)
+{
+	for (; at; at = at->above)
+		if (at->dev == st->st_dev && at->ino == st->st_ino)
+			return true;
+	return false;
+}
+
+static void walk_folder(struct walk *w, const char *path, const struct folder *at, int depth)
 {
 	struct dirent **names = NULL;
 	struct err err = { 0 };
@@ -53,7 +69,7 @@ static void walk_folder(struct walk *w, const char *path, int depth)
 	for (int i = 0; i < n; i++) {
 		char in[PATH_MAX];
 		struct stat st;
-		bool model = has_suffix(names[i]->d_name);
+		bool model = files_is_model_name(names[i]->d_name);
 		int room = snprintf(in, sizeof in, "%s/%s", path, names[i]->d_name);
 		free(names[i]);
 		if (room >= (int)sizeof in || stat(in, &st) < 0) {
@@ -62,7 +78,9 @@ static void walk_folder(struct walk *w, const char *path, int depth)
 				tell(w, in, &err);
 			}
 		} else if (S_ISDIR(st.st_mode)) {
-			walk_folder(w, in, depth + 1);
+			const struct folder below = { at, st.st_dev, st.st_ino };
+			if (!is_within_itself(at, &st))
+				walk_folder(w, in, &below, depth + 1);
 		} else if (model) {
 			tell(w, in, NULL);
 		}
@@ -77,8 +95,9 @@ void files_each(const char *path, void (*fn)(void *arg, const char *path, const 
 	struct stat st;
 
 	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+		const struct folder outermost = { NULL, st.st_dev, st.st_ino };
 		w.root = strlen(path) + 1;
-		walk_folder(&w, path, 0);
+		walk_folder(&w, path, &outermost, 0);
 		if (w.files == 0) {
 			cli_err(&err, ENOENT, "holds no .safetensors file");
 			fn(arg, path, path, &err);

@@ -4,6 +4,8 @@
 #ifndef CT_FILES_H
 #define CT_FILES_H
 
+#include <stdbool.h>
+
 #include "err.h"
 
 /*
@@ -11,5 +13,8 @@
  * why the path cannot be looked at (also for a folder that holds no such file).
  */
 void files_each(const char *path, void (*fn)(void *arg, const char *path, const char *rel, const struct err *err), void *arg);
+
+/* NAME.safetensors. */
+bool files_is_model_name(const char *name);
 
 #endif

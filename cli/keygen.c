@@ -209,6 +209,13 @@ static int put_set(struct out *out, const char *path, const struct jwk_set *set,
 	return ret;
 }
 
+static int put_verifier(struct out *out, const struct jwk_set *set, const struct options *o, struct err *err)
+{
+	if (!jwk_set_find(set, JWK_OKP, false, (struct str){ NULL, 0 }))
+		return err_set(err, ERR_NOKEY, "there is no verification key in the set");
+	return put_set(out, o->verifier, set, o, JWK_VERIFIER, err);
+}
+
 int cmd_keygen(int argc, char **argv)
 {
 	struct options o = { .alg = AEAD_AES256GCM };
@@ -231,23 +238,16 @@ int cmd_keygen(int argc, char **argv)
 		goto out;
 	if (!o.from && put_set(&out, o.output, &set, &o, JWK_ALL, &err) < 0)
 		goto out;
-	if (o.reader) {
-		at = o.reader;
-		if (put_set(&reader, o.reader, &set, &o, JWK_READER, &err) < 0 || out_commit(&reader, &err) < 0)
-			goto out;
-		cli_say("%s: the set for those who only read; it holds the master key, so keep it secret",
-		        TEXT(o.reader, strlen(o.reader)));
-	}
-	if (o.verifier) {
-		at = o.verifier;
-		if (!jwk_set_find(&set, JWK_OKP, false, (struct str){ NULL, 0 })) {
-			err_set(&err, ERR_NOKEY, "there is no verification key in the set");
-			goto out;
-		}
-		if (put_set(&verifier, o.verifier, &set, &o, JWK_VERIFIER, &err) < 0 || out_commit(&verifier, &err) < 0)
-			goto out;
-		cli_say("%s: the verification key, no secret", TEXT(o.verifier, strlen(o.verifier)));
-	}
+	/*
+	 * What cannot be written is found before anything has its final name, and the whole set gets its own first: the parts can be derived from
+	 * it, and a reader's set whose keys nobody has is worse than none.
+	 */
+	at = o.reader;
+	if (o.reader && put_set(&reader, o.reader, &set, &o, JWK_READER, &err) < 0)
+		goto out;
+	at = o.verifier;
+	if (o.verifier && put_verifier(&verifier, &set, &o, &err) < 0)
+		goto out;
 	if (o.output) {
 		at = o.output;
 		if (out_commit(&out, &err) < 0)
@@ -255,6 +255,19 @@ int cmd_keygen(int argc, char **argv)
 		cli_say("%s: master key %s, signing key %s; keep it secret, and a copy of it safe: without it nobody reads what it encrypts",
 		        TEXT(o.output, strlen(o.output)), TEXT(set.keys[0].kid, set.keys[0].kid_len),
 		        TEXT(set.keys[1].kid, set.keys[1].kid_len));
+	}
+	if (o.reader) {
+		at = o.reader;
+		if (out_commit(&reader, &err) < 0)
+			goto out;
+		cli_say("%s: the set for those who only read; it holds the master key, so keep it secret",
+		        TEXT(o.reader, strlen(o.reader)));
+	}
+	if (o.verifier) {
+		at = o.verifier;
+		if (out_commit(&verifier, &err) < 0)
+			goto out;
+		cli_say("%s: the verification key, no secret", TEXT(o.verifier, strlen(o.verifier)));
 	}
 	status = CLI_OK;
 out:

@@ -1,17 +1,22 @@
 #include "out.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "cli.h"
 #include "text.h"
 
 #define NAME_KEPT 200 /* bytes of the final name in the temporary one, which may have 255 */
+#define MARK ".ct-tmp-" /* between that and six characters of mkostemp(): no name that a person gives (.notes.ct-backup) */
+#define RANDOM 6
+#define TRIES 100     /* to make a temporary file that no other run sweeps before its lock is held */
 
 /* Paths of temporary files, for the signal handler: a slot is in use while its first byte is not NUL. */
 static char slots[OUT_MAX][PATH_MAX];
@@ -108,10 +113,63 @@ bool out_same(const char *a, const char *b)
 	       same_inode(&sa, &sb);
 }
 
-static int check_target(const char *path, bool force, const struct stat *input, struct err *err)
+bool out_is_temporary(const char *name)
 {
+	size_t len = strlen(name), end = RANDOM + strlen(MARK);
+
+	if (name[0] != '.' || len < end + 2 || memcmp(name + len - end, MARK, strlen(MARK)) != 0)
+		return false;
+	for (const char *p = name + len - RANDOM; *p; p++)
+		if (!((*p >= '0' && *p <= '9') || (*p >= 'A' && *p <= 'Z') || (*p >= 'a' && *p <= 'z')))
+			return false;
+	return true;
+}
+
+/* Removes the temporary file unless somebody writes it. Whoever holds its lock decides, so nothing else can take its name meanwhile. */
+static bool remove_dead(int folder, const char *name)
+{
+	struct stat st, now;
+	bool removed = false;
+
+	if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid())
+		return false;
+	const int how = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+	int fd = openat(folder, name, O_RDWR | how); /* NFS locks for who may write alone */
+	if (fd < 0 && errno == EACCES)
+		fd = openat(folder, name, O_RDONLY | how); /* it has the mode of its original */
+	if (fd < 0)
+		return false;
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() &&
+	    fstatat(folder, name, &now, AT_SYMLINK_NOFOLLOW) == 0 && same_inode(&st, &now))
+		removed = unlinkat(folder, name, 0) == 0;
+	close(fd);
+	return removed;
+}
+
+void out_sweep(const char *folder)
+{
+	static struct stat last; /* the folder before: most outputs of a run lie in the same */
+	struct stat st;
+	DIR *dir = opendir(folder);
+
+	if (!dir)
+		return;
+	if (fstat(dirfd(dir), &st) == 0 && !same_inode(&st, &last)) {
+		last = st;
+		for (const struct dirent *d; (d = readdir(dir)) != NULL;)
+			if (out_is_temporary(d->d_name) && remove_dead(dirfd(dir), d->d_name))
+				cli_say("%s: removed: a run that was killed left it", TEXT(d->d_name, strlen(d->d_name)));
+	}
+	closedir(dir);
+}
+
+int out_check(const char *path, const struct stat *input, struct err *err)
+{
+	const char *slash = strrchr(path, '/');
 	struct stat st;
 
+	if (out_is_temporary(slash ? slash + 1 : path))
+		return cli_err(err, EINVAL, "has a name that ct gives to temporary files, and would be removed as one: choose another");
 	if (stat(path, &st) < 0)
 		return errno == ENOENT ? 0 : err_sys(err, errno, "cannot be written");
 	if (input && same_inode(&st, input))
@@ -123,22 +181,54 @@ static int check_target(const char *path, bool force, const struct stat *input, 
 		return cli_err(err, EISDIR, "is a folder: name a file");
 	if (!S_ISREG(st.st_mode))
 		return cli_err(err, EINVAL, "is not a regular file: name another output");
-	if (!force)
-		return cli_err(err, EEXIST, "exists already: use --force to replace it");
-	return 0;
+	return 1;
+}
+
+/* Takes the new file's lock. No: another run swept it before, or is about to. */
+static bool hold(int fd, const char *tmp)
+{
+	struct stat st, now;
+
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno != EWOULDBLOCK; /* no locks here: then nobody else can take this one */
+	return fstat(fd, &st) == 0 && lstat(tmp, &now) == 0 && same_inode(&st, &now);
+}
+
+/* The descriptor of a new temporary file for path, whose name comes into tmp; -1 with errno. */
+static int make_temporary(const char *path, const char *name, char tmp[PATH_MAX])
+{
+	for (int i = 0; i < TRIES; i++) {
+		int n = snprintf(tmp, PATH_MAX, "%.*s.%.*s" MARK "XXXXXX", (int)(name - path), path, NAME_KEPT, name);
+		if (n < 0 || n >= PATH_MAX) {
+			errno = ENAMETOOLONG;
+			return -1;
+		}
+		int fd = mkostemp(tmp, O_CLOEXEC);
+		if (fd < 0 || hold(fd, tmp))
+			return fd;
+		close(fd);
+	}
+	errno = EAGAIN;
+	return -1;
 }
 
 int out_open(struct out *o, const char *path, mode_t mode, bool force, const struct stat *input, struct err *err)
 {
-	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	char folder[PATH_MAX], tmp[PATH_MAX];
+	const char *name;
 	int slot = 0;
 	sigset_t saved;
 
 	*o = (struct out){ .fd = -1, .slot = -1, .force = force, .path = path };
+	if (split(path, folder, &name))
+		out_sweep(folder);
 	if (!*name)
 		return cli_err(err, EISDIR, "names a folder: name a file");
-	if (check_target(path, force, input, err) < 0)
+	int there = out_check(path, input, err);
+	if (there < 0)
 		return -1;
+	if (there && !force)
+		return cli_err(err, EEXIST, "exists already: use --force to replace it");
 	while (slot < OUT_MAX && slots[slot][0])
 		slot++;
 	if (slot == OUT_MAX)
@@ -146,12 +236,7 @@ int out_open(struct out *o, const char *path, mode_t mode, bool force, const str
 	catch_signals();
 	/* A signal must not come between the file's creation and its name in the slot. */
 	block(&saved);
-	char tmp[PATH_MAX];
-	int n = snprintf(tmp, sizeof tmp, "%.*s.%.*s.ct-XXXXXX", (int)(name - path), path, NAME_KEPT, name);
-	if (n < 0 || (size_t)n >= sizeof tmp)
-		errno = ENAMETOOLONG;
-	else
-		o->fd = mkostemp(tmp, O_CLOEXEC);
+	o->fd = make_temporary(path, name, tmp);
 	int errnum = errno;
 	if (o->fd >= 0) {
 		strcpy(slots[slot], tmp);
@@ -208,23 +293,20 @@ static int rename_new(const char *tmp, const char *path)
 	return -1;
 }
 
+int out_sync(struct out *o, struct err *err)
+{
+	return fsync(o->fd) < 0 ? err_sys(err, errno, "cannot be brought to disk") : 0;
+}
+
 int out_commit(struct out *o, struct err *err)
 {
 	sigset_t saved;
 	int ret;
 
-	if (fsync(o->fd) < 0) {
-		err_sys(err, errno, "cannot be brought to disk");
+	if (out_sync(o, err) < 0) {
 		out_abort(o);
 		return -1;
 	}
-	if (close(o->fd) < 0) {
-		o->fd = -1;
-		err_sys(err, errno, "cannot be written");
-		out_abort(o);
-		return -1;
-	}
-	o->fd = -1;
 	block(&saved);
 	ret = o->force ? rename(slots[o->slot], o->path) : rename_new(slots[o->slot], o->path);
 	int errnum = errno;
@@ -236,18 +318,20 @@ int out_commit(struct out *o, struct err *err)
 		out_abort(o);
 		return -1;
 	}
-	o->slot = -1;
+	/* Not earlier: the lock goes with it. fsync() has told of what went wrong. */
+	close(o->fd);
+	o->fd = o->slot = -1;
 	sync_folder(o->path);
 	return 0;
 }
 
 void out_abort(struct out *o)
 {
-	if (o->fd >= 0)
-		close(o->fd);
 	if (o->slot >= 0) {
 		unlink(slots[o->slot]);
 		slots[o->slot][0] = '\0';
 	}
+	if (o->fd >= 0)
+		close(o->fd);
 	o->fd = o->slot = -1;
 }

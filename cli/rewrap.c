@@ -15,6 +15,7 @@
 #include "policy.h"
 #include "progress.h"
 #include "publish.h"
+#include "steady.h"
 #include "text.h"
 #include "unlock.h"
 #include "writer.h"
@@ -24,7 +25,7 @@ static const char HELP[] =
 	"\n"
 	"Gives encrypted files a new master key, a new signature and, if asked, a new policy. Their data is not touched, only their header: where it fits\n"
 	"in its old place (ct encrypt --header-reserve) and the file system can clone, that takes no time. Each file is the old or the new one, whole, at\n"
-	"any moment; a file that has the new keys already is skipped, so a run that was stopped can be repeated. A folder stands for all .safetensors\n"
+	"any moment; in place, a file that has the new keys already is skipped, so a run that was stopped can be repeated. A folder stands for all .safetensors\n"
 	"files in it.\n"
 	"\n"
 	"  -k, --keys OLD           key set that opens the files now; their policy is not asked\n"
@@ -44,12 +45,18 @@ struct options {
 	bool force, dry;
 };
 
+struct paths {
+	char **all;
+	size_t count;
+};
+
 struct rewrap {
 	const struct options *o;
-	const struct jwk_set *old, *new;
+	const struct jwk_set *old, *new; /* new: the two keys that files get, and no others of that set */
 	struct writer_rewrap p;
-	char **done; /* resolved paths: a file that two links lead to is rewrapped once */
-	size_t done_count;
+	struct paths done;   /* resolved: a file that two links lead to is rewrapped once */
+	struct paths inputs; /* resolved; with -o alone */
+	bool short_of_memory;
 	size_t rewrapped, cloned, skipped, failed;
 };
 
@@ -102,6 +109,8 @@ static int parse_options(int argc, char **argv, struct options *o)
 	}
 	if (!o->keys || !o->new_keys)
 		return cli_usage("--keys OLD and --new-keys NEW are needed");
+	if (o->output && !*o->output)
+		return cli_usage("-o takes a folder");
 	if (o->force && !o->output)
 		return cli_usage("--force goes with -o DIR: files in place are always replaced");
 	if (optind == argc)
@@ -134,7 +143,8 @@ static int make_header(const struct rewrap *w, const struct model *m, struct wri
 		return err_set(err, ERR_PLAIN, "is a plain file, not encrypted: ct encrypt encrypts it");
 	struct secret *deks = open_with(w->old, m, err);
 	if (!deks) {
-		deks = has_policy(m, w->p.local) ? open_with(w->new, m, &why) : NULL;
+		/* A copy that is asked for and not made is a failure all the same. */
+		deks = !w->o->output && has_policy(m, w->p.local) ? open_with(w->new, m, &why) : NULL;
 		ret = deks ? 0 : -1;
 	} else if (publish_key_fits(w->p.kek, file_crypto(m->file)->alg, &why) < 0) {
 		cli_err(err, EINVAL, "cannot get the new keys: %.400s; make a set with ct keygen --alg %s", why.text, aead_alg_name(file_crypto(m->file)->alg));
@@ -172,16 +182,6 @@ static int target_of(const struct rewrap *w, const char *path, const char *rel, 
 	return w->o->dry ? 0 : make_folders(target, strlen(w->o->output), err);
 }
 
-static int still_there(const struct model *m, const char *path, struct err *err)
-{
-	struct stat st;
-
-	if (stat(path, &st) == 0 && st.st_dev == m->st.st_dev && st.st_ino == m->st.st_ino && st.st_size == m->st.st_size &&
-	    st.st_mtim.tv_sec == m->st.st_mtim.tv_sec && st.st_mtim.tv_nsec == m->st.st_mtim.tv_nsec)
-		return 0;
-	return cli_err(err, EBUSY, "was changed meanwhile: try again when nobody writes it");
-}
-
 /* Root may rewrap a user's file, who must be able to read it afterwards. */
 static int keep_owner(const struct model *m, int fd, struct err *err)
 {
@@ -194,8 +194,8 @@ static int keep_owner(const struct model *m, int fd, struct err *err)
 	return err_sys(err, errno, "cannot keep its owner: run this as the owner, or write a copy with -o DIR");
 }
 
-static int write_new(const struct rewrap *w, const struct model *m, const char *path, const char *target, struct writer_rewrapped *r, bool *cloned,
-                     struct err *err)
+static int write_new(const struct rewrap *w, const struct model *m, const struct stat *st, const char *path, const char *target,
+                     struct writer_rewrapped *r, bool *cloned, struct err *err)
 {
 	bool in_place = !w->o->output;
 	struct progress bar;
@@ -210,11 +210,21 @@ static int write_new(const struct rewrap *w, const struct model *m, const char *
 		progress_stop(&bar);
 	}
 	if (ret == 0)
-		ret = still_there(m, path, err);
+		ret = out_sync(&out, err);
+	if (ret == 0)
+		ret = steady_end(path, st, err);
 	if (ret == 0)
 		return out_commit(&out, err);
 	out_abort(&out);
 	return -1;
+}
+
+/* What a dry run can know. */
+static int would_write(const struct rewrap *w, const struct model *m, const char *target, struct err *err)
+{
+	int there = w->o->output ? out_check(target, &m->st, err) : 0;
+
+	return there > 0 && !w->o->force ? cli_err(err, EEXIST, "its copy exists already: --force would replace it") : there < 0 ? -1 : 0;
 }
 
 static void say(const struct rewrap *w, const char *path, const char *target, const struct writer_rewrapped *r, bool skipped, bool cloned)
@@ -245,16 +255,18 @@ static void say(const struct rewrap *w, const char *path, const char *target, co
 	cli_print(&b);
 }
 
-static int rewrap_open(struct rewrap *w, const struct model *m, const char *path, const char *target, struct err *err)
+static int rewrap_open(struct rewrap *w, const struct model *m, const struct stat *st, const char *path, const char *target, struct err *err)
 {
 	struct writer_rewrapped r = { .text = BUF_INIT };
 	bool cloned = false;
 	int ret = make_header(w, m, &r, err);
 
-	if (ret > 0 && !w->o->dry && write_new(w, m, path, target, &r, &cloned, err) < 0)
+	if (ret > 0 && (w->o->dry ? would_write(w, m, target, err) : write_new(w, m, st, path, target, &r, &cloned, err)) < 0)
 		ret = -1;
 	if (ret >= 0)
 		say(w, path, target, &r, ret == 0, cloned);
+	if (ret > 0 && !w->o->output && m->st.st_nlink > 1)
+		cli_say("%s: has other names (hard links), which %s the old file", TEXT(path, strlen(path)), w->o->dry ? "would keep" : "keep");
 	w->rewrapped += ret > 0;
 	w->cloned += cloned;
 	w->skipped += ret == 0;
@@ -262,24 +274,57 @@ static int rewrap_open(struct rewrap *w, const struct model *m, const char *path
 	return ret < 0 ? -1 : 0;
 }
 
-/* 1: a link led to this file before; 0: it is noted now. */
-static int seen_before(struct rewrap *w, const char *target, struct err *err)
+static bool listed(const struct paths *l, const char *path)
 {
-	char **done, *copy;
+	for (size_t i = 0; i < l->count; i++)
+		if (strcmp(l->all[i], path) == 0)
+			return true;
+	return false;
+}
 
-	for (size_t i = 0; i < w->done_count; i++)
-		if (strcmp(w->done[i], target) == 0)
-			return w->o->output ? cli_err(err, EEXIST, "another file of this run has the same name: use another -o DIR for it") : 1;
-	done = realloc(w->done, (w->done_count + 1) * sizeof *done);
-	if (done)
-		w->done = done;
-	copy = strdup(target);
-	if (!done || !copy) {
+static int list(struct paths *l, const char *path, struct err *err)
+{
+	char **all = realloc(l->all, (l->count + 1) * sizeof *all), *copy = strdup(path);
+
+	if (all)
+		l->all = all;
+	if (!all || !copy) {
 		free(copy);
 		return err_sys(err, ENOMEM, "the list of files");
 	}
-	w->done[w->done_count++] = copy;
+	l->all[l->count++] = copy;
 	return 0;
+}
+
+static void paths_release(struct paths *l)
+{
+	for (size_t i = 0; i < l->count; i++)
+		free(l->all[i]);
+	free(l->all);
+}
+
+/* Notes an input, before anything is written: no copy may take the place of one that is still to be read. */
+static void note_input(void *arg, const char *path, const char *rel, const struct err *not_there)
+{
+	struct rewrap *w = arg;
+	char real[PATH_MAX];
+	struct err err;
+
+	(void)rel;
+	if (!not_there && realpath(path, real) && !listed(&w->inputs, real) && list(&w->inputs, real, &err) < 0)
+		w->short_of_memory = true;
+}
+
+/* 1: a link led to this file before; 0: it is noted now. */
+static int seen_before(struct rewrap *w, const char *target, struct err *err)
+{
+	char real[PATH_MAX];
+
+	if (w->o->output && realpath(target, real) && listed(&w->inputs, real))
+		return cli_err(err, EINVAL, "its copy would take the place of a file of this run: use another -o DIR");
+	if (listed(&w->done, target))
+		return w->o->output ? cli_err(err, EEXIST, "another file of this run has the same name: use another -o DIR for it") : 1;
+	return list(&w->done, target, err);
 }
 
 static void rewrap_file(void *arg, const char *path, const char *rel, const struct err *not_there)
@@ -288,18 +333,21 @@ static void rewrap_file(void *arg, const char *path, const char *rel, const stru
 	char target[PATH_MAX];
 	struct err err = { 0 };
 	struct model m;
+	struct stat st;
 	int ret = -1;
 
 	if (not_there)
 		err = *not_there;
 	else if (target_of(w, path, rel, target, &err) == 0)
 		ret = seen_before(w, target, &err);
+	if (ret > 0)
+		return;
+	if (ret == 0)
+		ret = steady_begin(path, &st, &err);
 	if (ret == 0)
 		ret = model_open(&m, path, &err);
-	else if (ret > 0)
-		return;
 	if (ret == 0) {
-		ret = rewrap_open(w, &m, path, target, &err);
+		ret = rewrap_open(w, &m, &st, path, target, &err);
 		model_close(&m);
 	}
 	if (ret < 0) {
@@ -317,6 +365,22 @@ static void summary(const struct rewrap *w)
 		        w->o->dry ? "would be rewrapped" : "rewrapped", w->cloned, w->skipped, w->failed, w->failed ? " and are as they were" : "");
 }
 
+static int rewrap_all(struct rewrap *w, char **files, int count)
+{
+	struct err err;
+
+	for (int i = 0; w->o->output && i < count; i++)
+		files_each(files[i], note_input, w);
+	if (w->short_of_memory) {
+		err_sys(&err, ENOMEM, "the list of files");
+		return cli_failed(NULL, &err);
+	}
+	for (int i = 0; i < count; i++)
+		files_each(files[i], rewrap_file, w);
+	summary(w);
+	return w->failed ? CLI_FAILED : CLI_OK;
+}
+
 int cmd_rewrap(int argc, char **argv)
 {
 	struct options o = { .reserve = EMIT_RESERVE };
@@ -329,7 +393,7 @@ int cmd_rewrap(int argc, char **argv)
 	status = parse_options(argc, argv, &o);
 	if (status >= 0)
 		return status;
-	struct rewrap w = { .o = &o, .old = &old, .new = &new, .p = { .reserve = o.reserve } };
+	struct rewrap w = { .o = &o, .old = &old, .p = { .reserve = o.reserve } };
 	if (jwk_set_read(&old, o.keys, &err) < 0) {
 		status = cli_failed(o.keys, &err);
 	} else if (jwk_set_read(&new, o.new_keys, &err) < 0 || publish_keys(&new, &w.p.kek, &w.p.signer, &err) < 0) {
@@ -337,18 +401,17 @@ int cmd_rewrap(int argc, char **argv)
 	} else if (o.policy && publish_policy(o.policy, &policy, &err) < 0) {
 		status = cli_failed(o.policy, &err);
 	} else {
+		struct jwk pair[] = { *w.p.kek, *w.p.signer }; /* borrowed */
+		const struct jwk_set target = { pair, 2 };
+		w.new = &target;
 		w.p.local = o.policy ? &policy : NULL;
 		out_keep_path(o.keys);
 		out_keep_path(o.new_keys);
 		out_keep_path(o.policy);
-		for (int i = optind; i < argc; i++)
-			files_each(argv[i], rewrap_file, &w);
-		summary(&w);
-		status = w.failed ? CLI_FAILED : CLI_OK;
+		status = rewrap_all(&w, argv + optind, argc - optind);
 	}
-	for (size_t i = 0; i < w.done_count; i++)
-		free(w.done[i]);
-	free(w.done);
+	paths_release(&w.done);
+	paths_release(&w.inputs);
 	free((char *)policy.p);
 	jwk_set_release(&old);
 	jwk_set_release(&new);

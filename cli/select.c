@@ -130,6 +130,8 @@ int select_survey(struct select *s, const struct header *h, struct err *err)
 	return 0;
 }
 
+#define SHORT(s, len) text_escape((char[90]){ 0 }, 90, (s), (len)) /* three of them fit a message */
+
 int select_check(const struct select *s, struct err *err)
 {
 	for (size_t i = 0; i < s->count; i++) {
@@ -139,9 +141,9 @@ int select_check(const struct select *s, struct err *err)
 			continue;
 		for (size_t k = 0; k < g->near_count && strlen(near) < 200; k++) {
 			size_t at = strlen(near);
-			snprintf(near + at, sizeof near - at, "%s%.90s", k ? ", " : "; near it: ", TEXT(g->near[k].name, g->near[k].len));
+			snprintf(near + at, sizeof near - at, "%s%s", k ? ", " : "; near it: ", SHORT(g->near[k].name, g->near[k].len));
 		}
-		return cli_err(err, ENOENT, "--tensors %s%.100s matches no tensor%s", g->exclude ? "!" : "", TEXT(g->pattern, strlen(g->pattern)), near);
+		return cli_err(err, ENOENT, "--tensors %s%s matches no tensor%s", g->exclude ? "!" : "", SHORT(g->pattern, strlen(g->pattern)), near);
 	}
 	return s->count > 0 && s->selected == 0 ? cli_err(err, ENOENT, "the --tensors patterns leave no tensor to encrypt") : 0;
 }

@@ -93,10 +93,10 @@ static int parse_opt_string(struct reader *r, int obj, const char *name, bool *h
 {
 	int v = json_get(&r->json, obj, name);
 	*has = false;
-	if (v == -1 || (v >= 0 && json_type(&r->json, v) == JSON_NULL))
+	if (v < 0 || json_type(&r->json, v) == JSON_NULL)
 		return 0;
-	if (v < 0 || json_type(&r->json, v) != JSON_STRING)
-		return bad(r, "kid and jku must be strings, each once");
+	if (json_type(&r->json, v) != JSON_STRING)
+		return bad(r, "kid and jku must be strings");
 	*has = true;
 	*s = take_string(r, v);
 	return 0;
@@ -109,15 +109,18 @@ static int parse_ref(struct reader *r, int obj, bool enc)
 	if (json_type(j, obj) != JSON_OBJECT)
 		return bad(r, "enc and sign must be objects");
 	int alg = json_get(j, obj, "alg"), kty = json_get(j, obj, "kty");
+	if (alg == -2 || kty == -2 || json_get(j, obj, "kid") == -2 || json_get(j, obj, "jku") == -2)
+		return bad(r, "a member is there twice");
 	if (kty < 0 || !json_is(j, kty, enc ? "oct" : "okp"))
 		return bad(r, enc ? "kty of enc must be oct" : "kty of sign must be okp");
 	static const char *const material[] = { "k", "x", "d" };
 	for (size_t i = 0; i < 3; i++)
 		if (json_get(j, obj, material[i]) != -1)
 			return bad(r, "key material in the header");
-	size_t len = 0;
-	const char *name = alg < 0 || json_type(j, alg) != JSON_STRING ? NULL : json_raw(j, alg, &len);
-	if (!name || !(enc ? aead_alg_parse(name, len, &r->c->alg) : sign_alg_known(name, len)))
+	struct str name = { NULL, 0 };
+	if (alg >= 0 && json_type(j, alg) == JSON_STRING)
+		name = take_string(r, alg);
+	if (!name.p || !(enc ? aead_alg_parse(name.p, name.len, &r->c->alg) : sign_alg_known(name.p, name.len)))
 		return bad(r, "unknown algorithm");
 	if (parse_opt_string(r, obj, "kid", &ref->has_kid, &ref->kid) < 0)
 		return -1;
@@ -242,18 +245,18 @@ static int bad_entry(const struct reader *r, const struct crypto_entry *e, const
 	return err_set(r->err, ERR_FORMAT, "header: __encryption__: %s: %s", TEXT(e->name.p, e->name.len), what);
 }
 
-/* Finds the entry's members in an object, or in an array, in the order of the names. */
-static bool find_fields(const struct reader *r, int value, bool chunked, int field[FIELDS])
+/* Finds the entry's members in an object, or in an array: there in the order of the names, and the last ones may be left out. */
+static bool find_fields(const struct reader *r, int value, int field[FIELDS])
 {
 	const struct json *j = &r->json;
 	for (int i = 0; i < FIELDS; i++)
 		field[i] = -1;
 	if (json_type(j, value) == JSON_ARRAY) {
-		if (json_size(j, value) != 5)
+		if (json_size(j, value) > FIELDS)
 			return false;
-		int el = json_first(j, value);
-		for (int i = 0; i < 5; i++, el = json_sibling(j, el))
-			field[i < 3 || !chunked ? i : i + 2] = el;
+		int i = 0;
+		for (int el = json_first(j, value); el >= 0; el = json_sibling(j, el))
+			field[i++] = el;
 		return true;
 	}
 	if (json_type(j, value) != JSON_OBJECT)
@@ -292,7 +295,7 @@ static int parse_entry(struct reader *r, const struct json_member *m, struct cry
 	bool chunked = c->chunk_size > 0;
 	int f[FIELDS];
 	e->name = take_string(r, m->key);
-	if (!find_fields(r, m->value, chunked, f))
+	if (!find_fields(r, m->value, f))
 		return bad_entry(r, e, "not an object with each member once");
 	size_t key_len = aead_key_len(c->alg);
 	if (decode(r, f[WRAPPED_KEY], e->wrapped_key, key_len) != (ptrdiff_t)key_len)
@@ -301,11 +304,11 @@ static int parse_entry(struct reader *r, const struct json_member *m, struct cry
 		return bad_entry(r, e, "key_iv is not base64 of 12 bytes");
 	if (decode(r, f[KEY_TAG], e->key_tag, AEAD_TAG_LEN) != AEAD_TAG_LEN)
 		return bad_entry(r, e, "key_tag is not base64 of 16 bytes");
-	/* What the version does not use must be base64 all the same; the tags' storage takes it for a moment. */
+	/* What the version does not use must be base64 (or null) all the same; the tags' storage takes it for a moment. */
 	uint8_t *room = c->tags + r->tags_len;
 	size_t cap = r->cap - r->tags_len;
 	for (int i = chunked ? IV : BASE_IV; i <= (chunked ? TAG : TAGS); i++)
-		if (f[i] >= 0 && decode(r, f[i], room, cap) < 0)
+		if (f[i] >= 0 && json_type(&r->json, f[i]) != JSON_NULL && decode(r, f[i], room, cap) < 0)
 			return bad_entry(r, e, "an unused member is not base64");
 	ptrdiff_t iv = decode(r, f[chunked ? BASE_IV : IV], e->iv, AEAD_IV_LEN);
 	ptrdiff_t tags = decode(r, f[chunked ? TAGS : TAG], room, cap);

@@ -76,11 +76,14 @@ static bool is_big(const struct file_chunk *c)
 	return c->len > FILE_KEEP_MAX;
 }
 
-static bool begin_chunk(const struct file_tools *w, const struct file_chunk *c)
+/* Without memory nothing can be said of the chunk: that is no damage. */
+static int begin_chunk(const struct file *f, const struct file_tools *w, const struct file_chunk *c, struct err *err)
 {
-	if (!c->readable || (c->key && !aead_open_begin(w->aead, c->key, c->iv)))
-		return false;
-	return !c->digest || sha256_begin(w->sha);
+	if (!c->readable)
+		return damaged(f, c, err);
+	if ((c->key && !aead_open_begin(w->aead, c->key, c->iv)) || (c->digest && !sha256_begin(w->sha)))
+		return err_sys(err, ENOMEM, "decrypting");
+	return 0;
 }
 
 /* In place. A digest is of what stands in the file: the ciphertext, or the plain tensor. */
@@ -106,8 +109,8 @@ static bool finish_chunk(const struct file_tools *w, const struct file_chunk *c)
 static int load_chunk(const struct file *f, const struct file_tools *w, const struct file_chunk *c, int fd, uint8_t *dst, bool keep,
                       struct err *err)
 {
-	if (!begin_chunk(w, c))
-		return damaged(f, c, err);
+	if (begin_chunk(f, w, c, err) < 0)
+		return -1;
 	for (uint64_t done = 0; done < c->len;) {
 		size_t n = c->len - done < FILE_PIECE ? (size_t)(c->len - done) : FILE_PIECE;
 		uint8_t *p = keep ? dst + done : dst;
@@ -139,9 +142,11 @@ static size_t load_run(struct file *f, const struct file_tools *w, struct file_c
 		return 0;
 	for (;;) {
 		uint8_t *p = dst + done;
-		if (!begin_chunk(w, &c) || !update_chunk(w, &c, p, (size_t)c.len) || !finish_chunk(w, &c)) {
+		int ret = begin_chunk(f, w, &c, err);
+		if (ret == 0 && (!update_chunk(w, &c, p, (size_t)c.len) || !finish_chunk(w, &c)))
+			ret = damaged(f, &c, err);
+		if (ret < 0) {
 			memset(p, 0, len - done);
-			damaged(f, &c, err);
 			return done;
 		}
 		done += (size_t)c.len;

@@ -41,17 +41,11 @@ bool sign_public(const uint8_t d[SIGN_KEY_LEN], uint8_t x[SIGN_KEY_LEN])
 bool sign_alg_known(const char *name, size_t len)
 {
 	static const char want[] = "ed25519";
-	size_t i, at = 0;
 
-	for (i = 0; i < len; i++) {
-		char c = name[i];
-
-		if (c == '-')
-			continue;
-		if (c >= 'A' && c <= 'Z')
-			c = (char)(c - 'A' + 'a');
-		if (at >= sizeof want - 1 || c != want[at++])
+	if (len != sizeof want - 1)
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (name[i] != want[i] && (name[i] < 'A' || name[i] > 'Z' || name[i] - 'A' + 'a' != want[i]))
 			return false;
-	}
-	return at == sizeof want - 1;
+	return true;
 }

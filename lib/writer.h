@@ -61,7 +61,7 @@ struct writer_faults {
 
 /*
  * Checks every chunk of f. keys: tags and digests; else f has no keys yet, and digests alone are looked at. 0: *faults says what is damaged (nothing: all
- * that was checked is right); the caller releases. -1: it could not be read, or was cut short; nothing to release.
+ * that was checked is right); the caller releases. What was cut off meanwhile is damage. -1: it could not be read; nothing to release.
  */
 int writer_verify(struct file *f, int in, bool keys, unsigned int jobs, struct writer_progress *pr, struct writer_faults *faults,
                   struct err *err);

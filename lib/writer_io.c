@@ -83,8 +83,6 @@ void writer_crew_done(struct writer_crew *c, uint64_t bytes)
 		c->progress->done += bytes;
 }
 
-#define STEP 1048576u /* bytes of what has no chunks */
-
 /* The chunk at the cursor, relative to the data section; false at the end. */
 static bool next_chunk(struct writer_cursor *cur, uint64_t *begin, uint64_t *size)
 {
@@ -95,7 +93,7 @@ static bool next_chunk(struct writer_cursor *cur, uint64_t *begin, uint64_t *siz
 	for (; cur->tensor < h->count; cur->tensor++, cur->chunk = 0) {
 		const struct header_tensor *x = &h->tensors[cur->tensor];
 		uint64_t len = x->end - x->begin;
-		uint64_t cs = c->by_tensor[cur->tensor] != CRYPTO_ABSENT ? c->chunk_size : d->present ? d->chunk_size : STEP;
+		uint64_t cs = c->by_tensor[cur->tensor] != CRYPTO_ABSENT ? c->chunk_size : d->present ? d->chunk_size : cur->batch;
 		if (len == 0 || cur->chunk >= chunk_count(len, cs))
 			continue;
 		chunk_range(len, cs, cur->chunk, begin, size);

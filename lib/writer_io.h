@@ -1,6 +1,6 @@
 /*
  * writer_io: what the writer's files share: whole writes, a wrapped key, and a crew of threads that stops at the first
- * failure. Private to the writer's files.
+ * failure. Private to the writer's files and to cli/same.c, which compares with such a crew.
  */
 #ifndef CT_WRITER_IO_H
 #define CT_WRITER_IO_H
@@ -58,7 +58,7 @@ void writer_crew_fail(struct writer_crew *c, uint64_t at, const struct err *err)
 /* Called by work() between pieces: false means stop. A cancel becomes the crew's failure (EINTR). */
 bool writer_crew_goes_on(struct writer_crew *c);
 
-/* The next piece of whole chunks; false at the end. What has no chunks comes in steps. */
+/* The next piece of whole chunks; false at the end. What has no chunks comes in pieces of cur->batch. */
 bool writer_take(struct writer_crew *c, struct writer_cursor *cur, struct writer_piece *p);
 
 void writer_crew_done(struct writer_crew *c, uint64_t bytes);

@@ -146,3 +146,17 @@ plain_model() {
 		        f.write(hashlib.shake_256(name.encode()).digest(n))
 	EOF
 }
+
+# preload NAME <SOURCE: makes NAME.so, which takes the place of C library functions; with NAME CMD…: CMD with it in what it starts.
+preload() {
+	need gcc
+	gcc -shared -fPIC -D_GNU_SOURCE -Wall -Werror -o "$1.so" -x c -
+}
+
+with() {
+	local so=$PWD/$1.so
+	shift
+	# The sanitizers would take signals for themselves. The run time comes first, and in programs without it as well.
+	LD_PRELOAD="${SANITIZE:+${PRELOAD% *}:}$so" \
+		ASAN_OPTIONS=handle_segv=0:handle_sigbus=0:handle_sigill=0:handle_sigfpe=0:handle_sigtrap=0:handle_abort=0:detect_leaks=0 "$@"
+}

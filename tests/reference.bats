@@ -94,3 +94,46 @@ read_by_us() {
 @test "what the package wrote verifies, decrypts and is served: chacha20poly1305" {
 	read_by_us chacha20poly1305.jwk
 }
+
+# Rewrapped files that only we can read, or not those that the package rewrapped; old keys that still open them.
+@test "rewrap: each side opens what the other one rewrapped, with the new keys alone" {
+	local t=$BATS_TEST_TMPDIR how size
+	need_python cryptotensors safetensors numpy
+	"$CT" keygen -q --kid-enc e1 --kid-sign s1 -o "$t/old.jwk"
+	"$CT" keygen -q --kid-enc e2-longer --kid-sign s2-longer -o "$t/new.jwk"
+	for size in small big; do
+		reference show "$PLAIN/$size.safetensors" >"$t/plain"
+		for how in "" "--format-version 1" "--chunk-size 4096 --digests" "--tensors *a*" "--header-reserve 0"; do
+			echo "# $size $how"
+			set -f
+			# shellcheck disable=SC2086 # options
+			"$CT" encrypt -q --force --keys "$t/old.jwk" $how "$PLAIN/$size.safetensors" "$t/m.safetensors"
+			set +f
+			cp "$t/m.safetensors" "$t/theirs.safetensors"
+			"$CT" rewrap -q --keys "$t/old.jwk" --new-keys "$t/new.jwk" "$t/m.safetensors"
+			cp "$t/new.jwk" "$t/keys.jwk"
+			read_by_package "$size" "$t/m.safetensors"
+			CRYPTOTENSOR_KEYS=$(cat "$t/old.jwk") run ! reference read "$t/m.safetensors"
+			[[ $output == *SafetensorError* ]]
+			reference rewrap "$t/theirs.safetensors" "$t/old.jwk" "$t/new.jwk"
+			run -0 "$CT" verify --keys "$t/new.jwk" "$t/theirs.safetensors"
+			run -1 "$CT" verify --keys "$t/old.jwk" "$t/theirs.safetensors"
+			"$CT" decrypt -q --force --keys "$t/new.jwk" "$t/theirs.safetensors" "$t/back"
+			reference show "$t/back" | diff "$t/plain" -
+			"$CT" rewrap -q --keys "$t/new.jwk" --new-keys "$t/old.jwk" "$t/theirs.safetensors"
+			python3 "$ROOT/tests/rewrap_judge.py" "$t/new.jwk" "$t/m.safetensors" "$t/old.jwk" "$t/theirs.safetensors"
+		done
+	done
+}
+
+# A document that leads third implementations to files which only we can read.
+@test "the package opens the worked example of docs/FORMAT.md" {
+	local t=$BATS_TEST_TMPDIR example="$ROOT/tests/format_example.py"
+	need_python cryptotensors safetensors numpy
+	python3 "$example" shown "$ROOT/docs/FORMAT.md" "The plain file" >"$t/plain.safetensors"
+	python3 "$example" shown "$ROOT/docs/FORMAT.md" "The encrypted file" >"$t/e.safetensors"
+	reference show-visible "$t/plain.safetensors" >"$t/want"
+	CRYPTOTENSOR_KEYS=$(python3 "$example" shown "$ROOT/docs/FORMAT.md" "The key set") reference read "$t/e.safetensors" >"$t/got"
+	diff "$t/want" "$t/got"
+	[ "$(wc -l <"$t/got")" = 4 ]
+}

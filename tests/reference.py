@@ -2,6 +2,7 @@
 
   plain FOLDER              writes small.safetensors (every dtype, non-ASCII names, an empty tensor) and big.safetensors (5 MB)
   write FOLDER KEYS PREFIX  the package encrypts the same content, all algorithms and versions it knows, with the key set's keys
+  rewrap FILE OLD NEW       the package rewraps FILE in place, from one key set to the other
   read FILE…                what the package reads, keys from CRYPTOTENSOR_KEYS
   show FILE…                what safetensors reads (plain files, or under the preload)
   show-visible FILE…        the same without the metadata that the package hides: what `read` should give
@@ -72,6 +73,14 @@ def write_reference(folder, keys, prefix):
                 {"enc_kid": kid["oct"], "sign_kid": kid["okp"], "version": version} | ({"chunk_size": chunk} if chunk else {}))
 
 
+def rewrap_reference(path, old, new):
+    import cryptotensors
+    sets = [json.loads(pathlib.Path(p).read_text())["keys"] for p in (old, new)]
+    cryptotensors.register_direct_key_provider(keys={"keys": sets[0] + sets[1]})
+    kid = {k["kty"]: k["kid"] for k in sets[1]}
+    cryptotensors.rewrap_file(path, {"enc_kid": kid["oct"], "sign_kid": kid["okp"]})
+
+
 def show(what, path):
     module = __import__("cryptotensors" if what == "read" else "safetensors")
     with open(path, "rb") as f:
@@ -95,9 +104,12 @@ def main(what, *args):
             write_plain(pathlib.Path(args[0]) / f"{name}.safetensors", tensors)
     elif what == "write":
         write_reference(pathlib.Path(args[0]), args[1], args[2])
+    elif what == "rewrap":
+        rewrap_reference(*args)
     else:
         for path in args:
             show(what, path)
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -93,7 +93,8 @@ static void signatures(void)
 		CHECK(!sign_verify(x, msg, 2, sig));
 		sig[i] ^= 1;
 	}
-	CHECK(sign_alg_known("ed25519", 7) && sign_alg_known("Ed-25519-", 9));
+	CHECK(sign_alg_known("ed25519", 7) && sign_alg_known("Ed25519", 7));
+	CHECK(!sign_alg_known("Ed-25519", 8) && !sign_alg_known("ed25519-", 8) && !sign_alg_known("ed\x12" "5519", 7));
 	CHECK(!sign_alg_known("ed2551", 6) && !sign_alg_known("ed255199", 8) && !sign_alg_known("EdDSA", 5) && !sign_alg_known("", 0));
 }
 
