@@ -121,7 +121,12 @@ $(BUILD)/standins/libcuda.so.1: tests/standins/libcuda.c Makefile
 	$(Q)$(CC) -std=gnu11 -O1 -g -Wall -Wextra -Werror -fPIC -shared -Wl,-Bsymbolic -Wl,-soname,libcuda.so.1 -o $@ $<
 $(BUILD)/unit/shim_pin: | $(BUILD)/standins/libcuda.so.1
 
-tools: $(UNIT) $(PROBES) $(BUILD)/standins/libcuda.so.1
+$(BUILD)/standins/p11.so: tests/standins/p11.c agent/cryptoki.h Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=gnu11 -O1 -g -Wall -Wextra -Werror -D_GNU_SOURCE -Ilib -Iagent -fPIC -shared -Wl,-Bsymbolic -o $@ $<
+
+tools: $(UNIT) $(PROBES) $(BUILD)/standins/libcuda.so.1 $(BUILD)/standins/p11.so
 
 bench-tools: all $(BENCH) $(PROBES)
 
@@ -154,13 +159,16 @@ soak: all tools
 	STORM_SECONDS=60 bats tests/lazy_storm.bats
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/libexec/ctshim
 	install -m 755 $(BUILD)/ct $(BUILD)/ct-agent $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(BUILD)/libctshim.so $(DESTDIR)$(PREFIX)/lib/
+	install -m 755 keys/ct-tpm-seal keys/ct-tpm-unseal $(DESTDIR)$(PREFIX)/libexec/ctshim/
+	install -m 644 keys/tpm.sh $(DESTDIR)$(PREFIX)/libexec/ctshim/
 	$(if $(DESTDIR),,ldconfig)
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/ct $(DESTDIR)$(PREFIX)/bin/ct-agent $(DESTDIR)$(PREFIX)/lib/libctshim.so
+	rm -rf $(DESTDIR)$(PREFIX)/libexec/ctshim
 	$(if $(DESTDIR),,ldconfig)
 
 clean:

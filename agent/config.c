@@ -6,10 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "text.h"
+#include "trusted.h"
 #include "words.h"
 
 void config_default(struct config *c)
@@ -21,6 +20,7 @@ void config_default(struct config *c)
 void config_release(struct config *c)
 {
 	rules_release(&c->rules);
+	tokens_release(&c->tokens);
 	free(c->environment);
 	free(c->standing);
 	for (size_t i = 0; i < c->attribute_count; i++) {
@@ -36,26 +36,17 @@ static int copy_word(char **place, const char *word, const char **what)
 	return *place ? 0 : -1;
 }
 
-/* The operator's policy: whoever writes the file decides who gets keys. */
 static int read_policy(char **place, const char *path, const char **what)
 {
-	struct stat st;
-	ssize_t n = -1;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	struct secret *text = path[0] == '/' ? trusted_read(path, 022, CONFIG_POLICY_MAX, NULL) : NULL;
 
-	*what = "policy takes the path of a regular file that is yours or root's, that others may not write, of at most 1 MiB";
-	if (fd < 0)
-		return -1;
-	if (path[0] == '/' && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_uid == geteuid() || st.st_uid == 0) && !(st.st_mode & 022) &&
-	    st.st_size <= CONFIG_POLICY_MAX) {
-		*place = calloc((size_t)st.st_size + 1, 1);
-		n = *place ? read(fd, *place, (size_t)st.st_size) : -1;
-	}
-	close(fd);
-	if (n < 0 || n != st.st_size)
+	*what = "policy takes the absolute path of a regular file that is yours or root's, that others may not write, of at most 1 MiB";
+	if (!text)
 		return -1;
 	*what = "policy: a NUL byte in the file";
-	return strlen(*place) == (size_t)n ? 0 : -1;
+	*place = memchr(text->data, 0, text->len) ? NULL : strndup((const char *)text->data, text->len);
+	secret_free(text);
+	return *place ? 0 : -1;
 }
 
 /* `attribute NAME VALUE`. */
@@ -113,7 +104,7 @@ static int setting(struct config *c, const char *name, const char *value, const 
 		c->refuse_remote = strcmp(value, "refuse") == 0;
 		return c->refuse_remote || strcmp(value, "ignore") == 0 ? 0 : -1;
 	}
-	*what = "unknown setting: there are keep, allow-uid, environment, attribute, policy, remote, allow, ciphertext and deny";
+	*what = "unknown setting: there are keep, allow-uid, environment, attribute, policy, remote, allow, ciphertext, deny and token";
 	return -1;
 }
 
@@ -144,25 +135,12 @@ static int line_in(struct config *c, char *line, unsigned int number_of, const c
 		*what = "attribute takes a name and a value";
 		return n == 3 ? put_attribute(c, words[1], words[2], what) : -1;
 	}
+	if (strcmp(words[0], "token") == 0)
+		return tokens_add(&c->tokens, number_of, words + 1, n - 1, what);
 	*what = "a line is a name and one value";
 	if (n != 2)
 		return -1;
 	return setting(c, words[0], words[1], what);
-}
-
-static int check_file(FILE *f, const char *shown, struct err *err)
-{
-	struct stat st;
-
-	if (fstat(fileno(f), &st) < 0)
-		return err_sys(err, errno, "%s", shown);
-	if (!S_ISREG(st.st_mode))
-		return err_set(err, ERR_REJECTED, "%s is not a regular file", shown);
-	if (st.st_uid != geteuid() && st.st_uid != 0)
-		return err_set(err, ERR_REJECTED, "%s belongs to uid %u: it must be yours or root's", shown, st.st_uid);
-	if (st.st_mode & 022)
-		return err_set(err, ERR_REJECTED, "others may write %s (mode %04o): chmod go-w %s", shown, st.st_mode & 07777u, shown);
-	return 0;
 }
 
 int config_read(struct config *c, const char *path, struct err *err)
@@ -177,7 +155,7 @@ int config_read(struct config *c, const char *path, struct err *err)
 
 	if (!f)
 		return err_sys(err, errno, "%s", shown);
-	if (check_file(f, shown, err))
+	if (trusted_fd(fileno(f), path, 022, err))
 		goto out;
 	while ((n = getline(&line, &cap, f)) >= 0) {
 		number_of++;

@@ -1,13 +1,14 @@
 /*
  * config: ct-agent's configuration file. Lines of words (words.h); '#' starts a comment; anything else is an error.
  *
- *     keep 60          seconds that a view without users keeps its keys (0: not at all)
- *     allow-uid 1000   this user may open files, too; up to 64 lines
+ *     keep 60                     seconds that a view without users keeps its keys (0: not at all)
+ *     allow-uid 1000              this user may open files, too; up to 64 lines
  *     environment LABEL           input.environment of policies
  *     attribute NAME VALUE        input.attributes.NAME; up to 64 lines
  *     policy FILE                 the operator's own policy: both it and the file's must allow
  *     remote ignore|refuse        files whose remote policy is not the default
- *     allow …          and ciphertext, deny: which programs may decrypt (rules.h); up to 256 lines
+ *     allow …                     and ciphertext, deny: which programs may decrypt (rules.h); up to 256 lines
+ *     token URI …                 a master key in a PKCS#11 token (tokens.h); up to 16 lines
  */
 #ifndef CT_AGENT_CONFIG_H
 #define CT_AGENT_CONFIG_H
@@ -18,6 +19,7 @@
 
 #include "err.h"
 #include "rules.h"
+#include "tokens.h"
 
 #define CONFIG_ALLOW_MAX 64
 #define CONFIG_KEEP_MAX 31536000u
@@ -38,6 +40,7 @@ struct config {
 	size_t attribute_count;
 	char *standing;    /* text of the operator's own policy; NULL: none */
 	bool refuse_remote; /* files with a remote policy of their own */
+	struct tokens tokens;
 	unsigned int lifetime_s; /* of sets whose owner names none; 0: for ever. From -t, not from the file */
 };
 

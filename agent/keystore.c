@@ -11,7 +11,8 @@
 
 struct meta {
 	uint64_t id;
-	int64_t expires; /* -1: never */
+	int64_t expires;     /* -1: never */
+	struct token *token; /* has the set's one master key; NULL: those are in the set */
 };
 
 struct keystore {
@@ -39,6 +40,7 @@ static void drop(struct keystore *ks, size_t i)
 	size_t behind = ks->count - i - 1;
 
 	jwk_set_release(&ks->sets[i]);
+	token_close(ks->meta[i].token);
 	memmove(&ks->sets[i], &ks->sets[i + 1], behind * sizeof ks->sets[0]);
 	memmove(&ks->meta[i], &ks->meta[i + 1], behind * sizeof ks->meta[0]);
 	ks->count--;
@@ -60,6 +62,8 @@ static bool same_key(const struct jwk *a, const struct jwk *b)
 		return false;
 	if (a->kind == JWK_OKP)
 		return memcmp(a->x, b->x, sizeof a->x) == 0;
+	if (!a->secret || !b->secret) /* in a token: nobody can say */
+		return false;
 	return a->has_alg == b->has_alg && (!a->has_alg || a->alg == b->alg) && secret_equal(a->secret, b->secret);
 }
 
@@ -71,6 +75,18 @@ static bool same_set(const struct jwk_set *a, const struct jwk_set *b)
 		if (!same_key(&a->keys[i], &b->keys[i]))
 			return false;
 	return true;
+}
+
+static int no_room(struct err *err)
+{
+	return err_sys(err, ENOSPC, "%d key sets are the limit: ct remove makes room", KEYSTORE_SETS_MAX);
+}
+
+static void append(struct keystore *ks, const struct jwk_set *set, struct token *token)
+{
+	ks->sets[ks->count] = *set;
+	ks->meta[ks->count] = (struct meta){ ++ks->last_id, -1, token };
+	ks->count++;
 }
 
 int keystore_add(struct keystore *ks, const struct secret *text, uint64_t lifetime_s, int64_t now, struct keystore_added *added,
@@ -91,18 +107,39 @@ int keystore_add(struct keystore *ks, const struct secret *text, uint64_t lifeti
 			break;
 	if (i == KEYSTORE_SETS_MAX) {
 		jwk_set_release(&set);
-		return err_sys(err, ENOSPC, "%d key sets are the limit: ct remove makes room", KEYSTORE_SETS_MAX);
+		return no_room(err);
 	}
 	added->keys = set.count;
 	if (i < ks->count) {
 		jwk_set_release(&set);
 	} else {
-		ks->sets[i] = set;
-		ks->meta[i].id = ++ks->last_id;
-		ks->count++;
+		append(ks, &set, NULL);
 	}
 	added->set = ks->meta[i].id;
 	ks->meta[i].expires = lifetime_s ? now + (int64_t)lifetime_s * 1000 : -1;
+	return 0;
+}
+
+int keystore_add_token(struct keystore *ks, struct token *t, const char *kid, size_t kid_len, struct jwk_set *verify,
+                       struct keystore_added *added, struct err *err)
+{
+	struct jwk *keys;
+
+	if (ks->count == KEYSTORE_SETS_MAX)
+		return no_room(err);
+	keys = realloc(verify->keys, (verify->count + 1) * sizeof *keys);
+	if (!keys)
+		return err_sys(err, ENOMEM, "a key set");
+	verify->keys = keys;
+	keys[verify->count] = (struct jwk){ .kind = JWK_OCT, .has_kid = kid != NULL, .kid_len = kid ? kid_len : 0, .has_alg = true,
+		                            .alg = token_key_len(t) == 16 ? AEAD_AES128GCM : AEAD_AES256GCM };
+	if (kid)
+		memcpy(keys[verify->count].kid, kid, kid_len);
+	verify->count++;
+	append(ks, verify, t);
+	added->set = ks->last_id;
+	added->keys = verify->count;
+	*verify = (struct jwk_set){ NULL, 0 };
 	return 0;
 }
 
@@ -172,7 +209,7 @@ static void put_fingerprint(struct buf *out, const uint8_t x[SIGN_KEY_LEN])
 	buf_puts(out, "\"");
 }
 
-static void put_key(struct buf *out, const struct jwk *k)
+static void put_key(struct buf *out, const struct jwk *k, const struct token *t)
 {
 	bool okp = k->kind == JWK_OKP;
 
@@ -191,6 +228,10 @@ static void put_key(struct buf *out, const struct jwk *k)
 		buf_puts(out, "null");
 	if (okp)
 		put_fingerprint(out, k->x);
+	if (!okp && t) {
+		buf_puts(out, ",\"token\":");
+		buf_put_json_string(out, token_label(t), strlen(token_label(t)));
+	}
 	buf_putc(out, '}');
 }
 
@@ -209,7 +250,7 @@ void keystore_list(const struct keystore *ks, int64_t now, struct buf *out)
 		for (size_t k = 0; k < ks->sets[i].count; k++) {
 			if (k)
 				buf_putc(out, ',');
-			put_key(out, &ks->sets[i].keys[k]);
+			put_key(out, &ks->sets[i].keys[k], ks->meta[i].token);
 		}
 		buf_puts(out, "]}");
 	}
@@ -245,6 +286,29 @@ bool keystore_has_kid(const struct keystore *ks, uint64_t set, const char *glob)
 	return false;
 }
 
+static int by_token(void *kek, const struct crypto_info *c, const struct crypto_entry *e, uint8_t *out, size_t len, struct err *err)
+{
+	int r = token_unwrap(kek, e->key_iv, e->wrapped_key, len, e->key_tag, out, err);
+
+	return r && err->code == ERR_FORMAT ? unlock_wrong(c, e, err) : r;
+}
+
+static struct secret *unwrap_by_token(struct token *t, const struct crypto_info *c, struct err *err)
+{
+	if (c->alg == AEAD_CHACHA20POLY1305) {
+		err_set(err, ERR_REJECTED,
+		        "the file is for chacha20poly1305, and the master key lies in the token \"%s\", which knows only AES: encrypt it with aes256gcm",
+		        token_label(t));
+		return NULL;
+	}
+	if (token_key_len(t) != aead_key_len(c->alg)) {
+		err_set(err, ERR_FORMAT, "the data keys do not unwrap: the file is for %s, the master key in the token \"%s\" is not",
+		        aead_alg_name(c->alg), token_label(t));
+		return NULL;
+	}
+	return unlock_keys_by(by_token, t, c, err);
+}
+
 struct secret *keystore_unwrap(const struct keystore *ks, uint64_t set, const struct crypto_info *c, struct err *err)
 {
 	size_t i = place(ks, set);
@@ -253,5 +317,7 @@ struct secret *keystore_unwrap(const struct keystore *ks, uint64_t set, const st
 		err_set(err, ERR_NOKEY, "the key set was removed or has expired: ct add KEYS");
 		return NULL;
 	}
+	if (ks->meta[i].token)
+		return unwrap_by_token(ks->meta[i].token, c, err);
 	return unlock_keys(&ks->sets[i], c, err);
 }

@@ -12,7 +12,9 @@
 #include "buf.h"
 #include "crypto_info.h"
 #include "err.h"
+#include "jwk.h"
 #include "secret.h"
+#include "token.h"
 
 #define KEYSTORE_SETS_MAX 256
 
@@ -32,6 +34,13 @@ struct keystore_added {
  */
 int keystore_add(struct keystore *ks, const struct secret *text, uint64_t lifetime_s, int64_t now, struct keystore_added *added,
                  struct err *err);
+
+/*
+ * Adds a set whose master key is the token's, under the id kid (NULL: none), and whose verification keys are those of *verify. On success it
+ * owns both, and *verify is empty. Errors: ERR_SYSTEM as above.
+ */
+int keystore_add_token(struct keystore *ks, struct token *t, const char *kid, size_t kid_len, struct jwk_set *verify,
+                       struct keystore_added *added, struct err *err);
 
 size_t keystore_remove(struct keystore *ks, uint64_t set); /* 1, or 0: no such set */
 size_t keystore_remove_all(struct keystore *ks);           /* how many there were */
@@ -53,8 +62,9 @@ int keystore_verify(const struct keystore *ks, uint64_t after, const struct head
 bool keystore_has_kid(const struct keystore *ks, uint64_t set, const char *glob);
 
 /*
- * The data keys, with a set that keystore_verify() found. NULL with *err: ERR_FORMAT if its master key does not fit, in which case a
- * later set may; ERR_NOKEY if the set has gone since. The caller frees.
+ * The data keys, with a set that keystore_verify() found. NULL with *err: ERR_FORMAT if its master key does not fit, ERR_REJECTED if that lies
+ * in a token that does not know the file's algorithm, ERR_NOKEY if the set or the token has gone since; a later set may fit in each case. The
+ * caller frees.
  */
 struct secret *keystore_unwrap(const struct keystore *ks, uint64_t set, const struct crypto_info *c, struct err *err);
 

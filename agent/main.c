@@ -41,7 +41,8 @@ static const char usage[] =
 	"  -s SOCK        the socket; default: $CT_AGENT_SOCK, else ct-agent.sock in $XDG_RUNTIME_DIR or /run/user/UID,\n"
 	"                 else ~/.ct/agent.sock (root: /run/ct-agent.sock)\n"
 	"  -c CONFIG      configuration: lines `keep SECONDS`, `allow-uid N`, and which programs may decrypt:\n"
-	"                 `allow`, `ciphertext`, `deny` with `exe=GLOB`, `uid=N`, `cgroup=GLOB`, `keys=GLOB`; the first that fits counts\n"
+	"                 `allow`, `ciphertext`, `deny` with `exe=GLOB`, `uid=N`, `cgroup=GLOB`, `keys=GLOB`; the first that fits counts;\n"
+	"                 `token URI verify=FILE`: a master key in a PKCS#11 token\n"
 	"  -t LIFETIME    forget key sets after that time unless ct add says otherwise: seconds, or a number with s, m, h, d\n"
 	"  -P FOLLOW_PID  end when that process ends\n"
 	"      --policy-engine exec:PROGRAM ARGS\n"
@@ -323,7 +324,7 @@ static int serve(const struct options *o, const struct config *config, const str
 		err_sys(&why, errno, "no memory to start with");
 		goto out;
 	}
-	if (listener_open(&l, path, config->allow_count > 0, &why))
+	if (tokens_open(&config->tokens, a.keys, &why) || listener_open(&l, path, config->allow_count > 0, &why))
 		goto out;
 	if (o->foreground) {
 		announce(path, getpid());

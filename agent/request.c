@@ -208,7 +208,7 @@ static bool open_finish(struct request *rq, struct agent *a, struct peer *peer, 
 		}
 		reply->blob = keystore_unwrap(a->keys, rq->key_set, &rq->info, &why);
 		if (!reply->blob) {
-			if (why.code == ERR_FORMAT && next_set(rq, a))
+			if (why.code != ERR_SYSTEM && next_set(rq, a))
 				return false;
 			open_failed(rq, a, peer, reply, &why);
 			return true;

@@ -62,6 +62,18 @@ int words_split(char *line, char *words[WORDS_MAX], const char **why)
 	}
 }
 
+void words_plain(char *word)
+{
+	char *out = word;
+
+	for (; *word; word++) {
+		if (*word == '\\')
+			word++;
+		*out++ = *word;
+	}
+	*out = '\0';
+}
+
 bool words_number(const char *word, uint64_t max, uint64_t *v)
 {
 	char *end;

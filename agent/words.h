@@ -17,6 +17,9 @@
  */
 int words_split(char *line, char *words[WORDS_MAX], const char **why);
 
+/* Takes the backslashes out of a word that is no glob, in place. */
+void words_plain(char *word);
+
 /* A plain decimal number of at most max. */
 bool words_number(const char *word, uint64_t max, uint64_t *v);
 

@@ -163,6 +163,9 @@ static void show_set(const struct json *j, int set)
 		const char *type = shown(j, k, "kty", "?", kty, sizeof kty);
 		printf("  %-12s  %-17s  %s", strcmp(type, "oct") == 0 ? "master key" : "signing key", shown(j, k, "alg", "any algorithm", alg, sizeof alg),
 		       shown(j, k, "kid", "(no id)", kid, sizeof kid));
+		const char *token = shown(j, k, "token", NULL, digest, sizeof digest);
+		if (token)
+			printf("  in the token \"%s\"", token);
 		const char *sha = shown(j, k, "sha256", NULL, digest, sizeof digest);
 		if (sha)
 			printf("  sha256 %s", sha);

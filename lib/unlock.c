@@ -118,43 +118,64 @@ int unlock_signed(const struct jwk_set *set, const struct header *h, const struc
 	return r > 0 ? 0 : -1;
 }
 
+int unlock_wrong(const struct crypto_info *c, const struct crypto_entry *e, struct err *err)
+{
+	return err_set(err, ERR_FORMAT, "the data key of \"%s\" does not unwrap: it was changed, or the master key%s%s%s is another one",
+	               TEXT(e->name.p, e->name.len), KID(&c->enc));
+}
+
+struct secret *unlock_keys_by(unlock_one *one, void *kek, const struct crypto_info *c, struct err *err)
+{
+	size_t len = aead_key_len(c->alg);
+	struct secret *keys = NULL;
+
+	if (c->count <= SIZE_MAX / AEAD_KEY_MAX)
+		keys = secret_new(c->count * len);
+	if (!keys) {
+		err_sys(err, ENOMEM, "%zu data keys", c->count);
+		return NULL;
+	}
+	for (size_t i = 0; i < c->count; i++)
+		if (one(kek, c, &c->entries[i], keys->data + i * len, len, err)) {
+			secret_free(keys);
+			return NULL;
+		}
+	return keys;
+}
+
+/* A master key in memory. */
+struct in_memory {
+	struct aead *a;
+	const uint8_t *key;
+};
+
+static int open_entry(void *kek, const struct crypto_info *c, const struct crypto_entry *e, uint8_t *out, size_t len, struct err *err)
+{
+	const struct in_memory *m = kek;
+
+	return aead_open(m->a, m->key, e->key_iv, e->wrapped_key, out, len, e->key_tag) ? 0 : unlock_wrong(c, e, err);
+}
+
 struct secret *unlock_keys(const struct jwk_set *set, const struct crypto_info *c, struct err *err)
 {
 	const struct jwk *kek = jwk_set_find(set, JWK_OCT, c->enc.has_kid, c->enc.kid);
-	size_t len = aead_key_len(c->alg);
 	struct secret *keys = NULL;
-	struct aead *a = NULL;
-	size_t i;
+	struct in_memory m;
 
-	if (!kek) {
+	if (!kek || !kek->secret) {
 		err_set(err, ERR_NOKEY, "no master key%s%s%s", KID(&c->enc));
 		return NULL;
 	}
-	if ((kek->has_alg && kek->alg != c->alg) || kek->secret->len != len) {
+	if ((kek->has_alg && kek->alg != c->alg) || kek->secret->len != aead_key_len(c->alg)) {
 		err_set(err, ERR_FORMAT, "the data keys do not unwrap: the file is for %s, the master key%s%s%s is not", aead_alg_name(c->alg),
 		        KID(&c->enc));
 		return NULL;
 	}
-	if (c->count <= SIZE_MAX / AEAD_KEY_MAX)
-		keys = secret_new(c->count * len);
-	a = aead_new(c->alg);
-	if (!keys || !a) {
+	m = (struct in_memory){ aead_new(c->alg), kek->secret->data };
+	if (m.a)
+		keys = unlock_keys_by(open_entry, &m, c, err);
+	else
 		err_sys(err, ENOMEM, "%zu data keys", c->count);
-		goto fail;
-	}
-	for (i = 0; i < c->count; i++) {
-		const struct crypto_entry *e = &c->entries[i];
-
-		if (!aead_open(a, kek->secret->data, e->key_iv, e->wrapped_key, keys->data + i * len, len, e->key_tag)) {
-			err_set(err, ERR_FORMAT, "the data key of \"%s\" does not unwrap: it was changed, or the master key%s%s%s is another one",
-			        TEXT(e->name.p, e->name.len), KID(&c->enc));
-			goto fail;
-		}
-	}
-	aead_free(a);
+	aead_free(m.a);
 	return keys;
-fail:
-	aead_free(a);
-	secret_free(keys);
-	return NULL;
 }

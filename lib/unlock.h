@@ -34,4 +34,12 @@ int unlock_signed(const struct jwk_set *set, const struct header *h, const struc
  */
 struct secret *unlock_keys(const struct jwk_set *set, const struct crypto_info *c, struct err *err);
 
+/*
+ * The same by a master key that is not in the set but lies elsewhere (the set has its name alone, jwk.h). `one` unwraps an entry to
+ * out[0 .. len): 0, or -1 with *err, which is reported as it is; for an entry that does not authenticate, ERR_FORMAT and a line by unlock_wrong().
+ */
+typedef int unlock_one(void *kek, const struct crypto_info *c, const struct crypto_entry *e, uint8_t *out, size_t len, struct err *err);
+struct secret *unlock_keys_by(unlock_one *one, void *kek, const struct crypto_info *c, struct err *err);
+int unlock_wrong(const struct crypto_info *c, const struct crypto_entry *e, struct err *err); /* -1 */
+
 #endif

@@ -71,6 +71,8 @@ includes() {
 	[ -x "$d/usr/bin/ct" ]
 	[ -x "$d/usr/bin/ct-agent" ]
 	[ -f "$d/usr/lib/libctshim.so" ]
+	[ -x "$d/usr/libexec/ctshim/ct-tpm-seal" ]
+	run -2 "$d/usr/libexec/ctshim/ct-tpm-unseal"
 	run -0 make -C "$ROOT" -s uninstall DESTDIR="$d" PREFIX=/usr
 	[ -z "$(find "$d" -type f)" ]
 }
