@@ -195,11 +195,8 @@ bool jwe_is(const char *text, size_t len)
 	trim(&text, &len);
 	if (len && text[0] == '{') {
 		json_begin(&j, text, len);
-		while (!is && json_next(&j, &at, NULL) > 0) {
-			is = json_is(&j, at.key, "recipients");
-			for (unsigned int p = 0; p < PARTS && !is; p++)
-				is = json_is(&j, at.key, part_names[p]);
-		}
+		while (!is && json_next(&j, &at, NULL) > 0)
+			is = json_is(&j, at.key, "ciphertext") || json_is(&j, at.key, "protected") || json_is(&j, at.key, "recipients");
 		json_release(&j);
 		return is;
 	}

@@ -27,7 +27,7 @@
 enum jwe_way { JWE_PASSPHRASE, JWE_EC };
 enum jwe_form { JWE_COMPACT, JWE_JSON };
 
-/* Whether the text means to be a JWE (white space around it is allowed), sound or not. A JWK never does. */
+/* Whether the text means to be a JWE (white space around it is allowed), sound or not. No JWK does. */
 bool jwe_is(const char *text, size_t len);
 
 /* What opens it. -1: malformed, or nothing that we understand. */

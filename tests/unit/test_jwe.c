@@ -5,6 +5,7 @@
 
 #include "base64.h"
 #include "check.h"
+#include "jwe_crypt.h"
 
 /* RFC 7517, appendix C. */
 #define RFC7517_C \
@@ -320,7 +321,7 @@ static void refused(void)
 	CHECK(jwe_way("eyJ9.AA.AA.AA.AA.AA", 19, &way, &err) == -1);
 	CHECK_ERR(&err, ERR_FORMAT, "\"tag\" is not base64url");
 	CHECK(!jwe_is("", 0) && !jwe_is("{}", 2) && !jwe_is("eyJh", 4) && !jwe_is("age.", 4));
-	CHECK(!jwe_is(JOSE_PLAIN, strlen(JOSE_PLAIN)));
+	CHECK(!jwe_is(JOSE_PLAIN, strlen(JOSE_PLAIN)) && !jwe_is("{\"kty\":\"oct\",\"tag\":1,\"iv\":2}", 28));
 }
 
 static void ec_keys(void)
@@ -436,6 +437,74 @@ static int filter(char **argv)
 	return err.code ? 1 : 0;
 }
 
+/* The parts of a compact message: p[0 .. 5), each len[i] characters. */
+static void split(const struct buf *m, const char *p[5], size_t len[5])
+{
+	const char *at = m->data, *end = m->data + m->len;
+	for (int i = 0; i < 5; i++) {
+		const char *dot = i < 4 ? memchr(at, '.', (size_t)(end - at)) : end;
+		p[i] = at;
+		len[i] = (size_t)((dot ? dot : end) - at);
+		at = dot ? dot + 1 : end;
+	}
+}
+
+/* The content key of a compact message that we wrote under a passphrase. */
+static struct secret *content_key(const struct buf *m, const struct secret *w, uint8_t p2s[16])
+{
+	uint8_t head[512] = { 0 }, salt[64] = "PBES2-HS512+A256KW", wrapped[64];
+	const char *p[5];
+	size_t len[5];
+
+	split(m, p, len);
+	CHECK(base64_decode(BASE64_URL, p[0], len[0], head, sizeof head - 1) > 0);
+	const char *at = strstr((char *)head, "\"p2s\":\"");
+	CHECK(at && base64_decode(BASE64_URL, at + 7, 22, p2s, 16) == 16);
+	memcpy(salt + 19, p2s, 16);
+	struct secret *kek = jwe_stretch(w, "SHA512", salt, 19 + 16, JWE_P2C, 32);
+	ptrdiff_t n = base64_decode(BASE64_URL, p[1], len[1], wrapped, sizeof wrapped);
+	struct secret *cek = kek && n > 0 ? jwe_unwrap(kek, wrapped, (size_t)n) : NULL;
+	secret_free(kek);
+	return cek;
+}
+
+/* Nothing is used twice: salts and one-time keys, content keys, nonces. */
+static void fresh(void)
+{
+	static const uint8_t zero[JWE_CEK_MAX];
+	struct secret *w = word("word"), *cek[2] = { NULL, NULL };
+	struct buf m[2] = { BUF_INIT, BUF_INIT };
+	struct err err = { 0 };
+	uint8_t p2s[2][16];
+	const char *p[2][5];
+	size_t len[2][5];
+	struct eckey k;
+
+	CHECK(eckey_generate(&k, &err) == 0);
+	for (int ec = 0; ec <= 1; ec++) {
+		for (int i = 0; i < 2; i++) {
+			m[i].len = 0;
+			CHECK((ec ? jwe_seal_ec(&m[i], JWE_COMPACT, "text", 4, NULL, &k, &err) :
+			            jwe_seal_passphrase(&m[i], JWE_COMPACT, "text", 4, NULL, w, &err)) == 0);
+			split(&m[i], p[i], len[i]);
+		}
+		for (int part = 0; part < 5; part++)
+			CHECK(len[0][part] == len[1][part] && memcmp(p[0][part], p[1][part], len[0][part]) != 0);
+		for (int i = 0; i < 2 && !ec; i++) {
+			cek[i] = content_key(&m[i], w, p2s[i]);
+			CHECK(cek[i] && cek[i]->len == 32 && memcmp(cek[i]->data, zero, 32) != 0);
+		}
+	}
+	CHECK(cek[0] && cek[1] && !secret_equal(cek[0], cek[1]));
+	CHECK(memcmp(p2s[0], p2s[1], 16) != 0 && memcmp(p2s[0], zero, 16) != 0);
+	for (int i = 0; i < 2; i++) {
+		secret_free(cek[i]);
+		buf_release(&m[i]);
+	}
+	eckey_release(&k);
+	secret_free(w);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1)
@@ -446,5 +515,6 @@ int main(int argc, char **argv)
 	refused();
 	ec_keys();
 	round_trips();
+	fresh();
 	return check_status("test_jwe");
 }
