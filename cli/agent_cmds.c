@@ -2,19 +2,18 @@
 #include "agent_cmds.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <termios.h>
 #include <unistd.h>
 
+#include "askpass.h"
 #include "cli.h"
 #include "json.h"
+#include "keysource.h"
 #include "text.h"
 
-#define PASSPHRASE_MAX 1024u
 #define LIFETIME_MAX 4294967295u
 
 /* One exchange with the agent that the environment names. */
@@ -66,7 +65,7 @@ int agent_add_set(const struct agent_addr *addr, const struct jwk_set *set, uint
 static const char ADD_HELP[] =
 	"usage: ct add [-t SECONDS] FILE…\n"
 	"\n"
-	"Gives key files to the agent; each becomes a set. The private half of a signing key (d) is never sent.\n"
+	"Gives key files to the agent; each becomes a set. FILE may also be cred:NAME or exec:CMD (ct keygen --help). The private half of a signing key (d) is never sent.\n"
 	"\n"
 	"  -t, --lifetime SECONDS   the agent forgets the set after that time\n"
 	"  -q, --quiet              say nothing\n"
@@ -103,7 +102,7 @@ int cmd_add(int argc, char **argv)
 		return cli_failed(NULL, &err);
 	for (int i = optind; i < argc; i++) {
 		struct jwk_set set = { NULL, 0 };
-		int ret = jwk_set_read(&set, argv[i], &err);
+		int ret = keysource_read(&set, argv[i], &err);
 		if (ret == 0)
 			ret = agent_add_set(&addr, &set, lifetime, &number, &err);
 		size_t keys = set.count;
@@ -310,65 +309,6 @@ static const char UNLOCK_HELP[] =
 	"      --json    errors also as JSON on stdout\n"
 	"      --help, --version\n";
 
-/* One line without its newline; the bytes are only ever in s. */
-static int read_line(int fd, struct secret *s, size_t *len, struct err *err)
-{
-	*len = 0;
-	for (;;) {
-		ssize_t n = read(fd, s->data + *len, 1);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_sys(err, errno, "the passphrase cannot be read");
-		if (n == 0 || s->data[*len] == '\n')
-			break;
-		if (++*len == s->len)
-			return cli_err(err, EINVAL, "a passphrase has at most %u bytes", PASSPHRASE_MAX);
-	}
-	return *len > 0 ? 0 : cli_err(err, EINVAL, "an empty passphrase");
-}
-
-/* Asks on the terminal with the echo off; a signal that ends ct meanwhile leaves the echo to the shell, as getpass() does. */
-static int read_passphrase(const char *prompt, struct secret *s, size_t *len, struct err *err)
-{
-	struct termios old, quiet;
-	int tty = isatty(STDIN_FILENO) ? open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY) : -1, ret;
-
-	if (tty < 0 || tcgetattr(tty, &old) < 0) {
-		if (tty >= 0)
-			close(tty);
-		return read_line(STDIN_FILENO, s, len, err);
-	}
-	quiet = old;
-	quiet.c_lflag &= ~(tcflag_t)ECHO;
-	quiet.c_lflag |= ECHONL;
-	tcsetattr(tty, TCSAFLUSH, &quiet);
-	dprintf(tty, "%s: ", prompt);
-	ret = read_line(tty, s, len, err);
-	tcsetattr(tty, TCSAFLUSH, &old);
-	close(tty);
-	return ret;
-}
-
-static int passphrase(bool twice, struct secret *s, struct err *err)
-{
-	size_t len, again;
-
-	if (read_passphrase("Passphrase for the agent", s, &len, err) < 0)
-		return -1;
-	if (twice && isatty(STDIN_FILENO)) {
-		struct secret *second = secret_new(s->len);
-		int ret = second ? read_passphrase("The same again", second, &again, err) : err_sys(err, ENOMEM, "the passphrase");
-		if (ret == 0 && (again != len || !secret_equal(s, second)))
-			ret = cli_err(err, EINVAL, "the two passphrases differ");
-		secret_free(second);
-		if (ret < 0)
-			return -1;
-	}
-	s->len = len;
-	return 0;
-}
-
 static int lock_or_unlock(int argc, char **argv, bool lock)
 {
 	static const struct option LONG[] = {
@@ -389,15 +329,8 @@ static int lock_or_unlock(int argc, char **argv, bool lock)
 	}
 	if (optind < argc)
 		return cli_usage("takes no argument: the passphrase is asked for");
-	struct secret *s = secret_new(PASSPHRASE_MAX + 1);
-	if (!s)
-		err_sys(&err, ENOMEM, "the passphrase");
-	size_t room = s ? s->len : 0;
-	int ret = s ? passphrase(lock, s, &err) : -1;
-	if (ret == 0)
-		ret = ask(lock ? "{\"v\":1,\"op\":\"lock\"}" : "{\"v\":1,\"op\":\"unlock\"}", s, &addr, &reply, &err);
-	if (s)
-		s->len = room; /* so that all of it is wiped */
+	struct secret *s = isatty(STDIN_FILENO) ? askpass("Passphrase for the agent", lock, &err) : askpass_stdin(&err);
+	int ret = s ? ask(lock ? "{\"v\":1,\"op\":\"lock\"}" : "{\"v\":1,\"op\":\"unlock\"}", s, &addr, &reply, &err) : -1;
 	secret_free(s);
 	if (ret < 0)
 		return cli_failed(NULL, &err);

@@ -4,6 +4,7 @@
 #include "cli.h"
 #include "convert.h"
 #include "jwk.h"
+#include "keysource.h"
 #include "model.h"
 #include "out.h"
 #include "same.h"
@@ -91,7 +92,7 @@ int cmd_decrypt(int argc, char **argv)
 	}
 	if (argc - optind != 2)
 		return cli_usage("needs an input and an output");
-	if (keys && jwk_set_read(&set, keys, &err) < 0)
+	if (keys && keysource_read(&set, keys, &err) < 0)
 		return cli_failed(keys, &err);
 	out_keep_path(keys);
 	struct decrypt d = { .set = keys ? &set : NULL, .jobs = (unsigned int)jobs };

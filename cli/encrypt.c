@@ -11,6 +11,7 @@
 #include "convert.h"
 #include "emit.h"
 #include "jwk.h"
+#include "keysource.h"
 #include "model.h"
 #include "policy.h"
 #include "publish.h"
@@ -199,7 +200,7 @@ int cmd_encrypt(int argc, char **argv)
 		.reserve = o.reserve,
 		.jobs = o.jobs ? (unsigned int)o.jobs : cli_jobs(),
 	};
-	if (jwk_set_read(&set, o.keys, &err) < 0 || publish_keys(&set, &p.kek, &p.signer, &err) < 0 || choose_alg(&o, &p, &err) < 0) {
+	if (keysource_read(&set, o.keys, &err) < 0 || publish_keys(&set, &p.kek, &p.signer, &err) < 0 || choose_alg(&o, &p, &err) < 0) {
 		status = cli_failed(o.keys, &err);
 	} else if (o.policy && publish_policy(o.policy, &policy, &err) < 0) {
 		status = cli_failed(o.policy, &err);

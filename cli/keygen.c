@@ -7,8 +7,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "askpass.h"
 #include "cli.h"
+#include "jwe.h"
 #include "jwk.h"
+#include "keysource.h"
 #include "out.h"
 #include "text.h"
 
@@ -27,20 +30,24 @@ static const char HELP[] =
 	"      --alg ALG       aes256gcm (default), aes128gcm, chacha20poly1305\n"
 	"      --kid-enc ID    name of the master key (default: enc- and 8 random letters)\n"
 	"      --kid-sign ID   name of the signing key (default: sign- and 8 random letters)\n"
+	"      --passphrase    put -o and --reader under a passphrase, which is asked for (JWE; jose opens it, too)\n"
 	"      --jose          spell the set as RFC 7517 does, for JOSE tools\n"
 	"      --force         replace a file that exists\n"
 	"  -q, --quiet         say nothing\n"
-	"      --help, --version\n";
+	"      --help, --version\n"
+	"\n"
+	"Wherever ct takes a key file, it takes cred:NAME (a file in $CREDENTIALS_DIRECTORY) and exec:CMD ARGS (what a program prints), too;\n"
+	"whatever is under a passphrase asks for it: on the terminal, or by the program in CT_ASKPASS. docs/KEYS.md has recipes.\n";
 
 struct options {
 	const char *output, *reader, *verifier, *from, *kid_enc, *kid_sign;
 	enum aead_alg alg;
-	bool jose, force, made; /* made: an option that only matters for new keys was given */
+	bool jose, force, passphrase, made; /* made: an option that only matters for new keys was given */
 };
 
 static int parse_options(int argc, char **argv, struct options *o)
 {
-	enum { READER = CLI_OWN, VERIFIER, FROM, ALG, KID_ENC, KID_SIGN, JOSE };
+	enum { READER = CLI_OWN, VERIFIER, FROM, ALG, KID_ENC, KID_SIGN, JOSE, PASSPHRASE };
 	static const struct option LONG[] = {
 		CLI_OPTIONS,
 		{ "output", required_argument, NULL, 'o' },
@@ -51,6 +58,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 		{ "kid-enc", required_argument, NULL, KID_ENC },
 		{ "kid-sign", required_argument, NULL, KID_SIGN },
 		{ "jose", no_argument, NULL, JOSE },
+		{ "passphrase", no_argument, NULL, PASSPHRASE },
 		{ "force", no_argument, NULL, CLI_FORCE },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -84,6 +92,9 @@ static int parse_options(int argc, char **argv, struct options *o)
 		case JOSE:
 			o->jose = true;
 			break;
+		case PASSPHRASE:
+			o->passphrase = true;
+			break;
 		case CLI_FORCE:
 			o->force = true;
 			break;
@@ -97,6 +108,8 @@ static int parse_options(int argc, char **argv, struct options *o)
 		return cli_usage("unexpected argument %s", TEXT(argv[optind], strlen(argv[optind])));
 	if (o->from && !o->reader && !o->verifier)
 		return cli_usage("--from needs --reader or --verifier");
+	if (o->from && o->passphrase && !o->reader)
+		return cli_usage("a verification key is no secret: --passphrase does not go with it");
 	if (o->from && o->made)
 		return cli_usage("--from makes no keys: -o, --alg and the key ids do not go with it");
 	if ((o->output && o->reader && out_same(o->output, o->reader)) || (o->output && o->verifier && out_same(o->output, o->verifier)) ||
@@ -175,12 +188,15 @@ static int write_all(int fd, const uint8_t *p, size_t len, struct err *err)
 /* What must not be replaced by the set for readers: the only copy of a private key is in it. */
 static int keep_source(const struct options *o, struct err *err)
 {
+	char buf[PATH_MAX];
+	const char *from = o->from ? keysource_path(o->from, buf) : NULL;
 	struct stat st;
 
 	if (o->from) {
-		if (stat(o->from, &st) < 0)
+		if (from && stat(from, &st) < 0)
 			return err_sys(err, errno, "cannot be opened");
-		out_keep(&st);
+		if (from)
+			out_keep(&st);
 	} else if (!o->output && fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode)) {
 		out_keep(&st);
 		/* The shell made it by the umask. */
@@ -190,22 +206,27 @@ static int keep_source(const struct options *o, struct err *err)
 	return 0;
 }
 
-/* Fills a temporary file for path (NULL: writes to stdout at once). */
+/* Fills a temporary file for path (NULL: writes to stdout at once). word: the passphrase, or NULL. */
 static int put_set(struct out *out, const char *path, const struct jwk_set *set, const struct options *o, enum jwk_part part,
-                   struct err *err)
+                   const struct secret *word, struct err *err)
 {
 	struct secret *text = jwk_set_write(set, o->jose ? JWK_RFC7517 : JWK_REFERENCE, part);
+	struct buf jwe = BUF_INIT;
 	int ret;
 
 	if (!text)
 		return err_sys(err, ENOMEM, "the key set");
+	if (word && jwe_seal_passphrase(&jwe, JWE_JSON, text->data, text->len, "jwk-set+json", word, err) < 0) {
+		secret_free(text);
+		buf_release(&jwe);
+		return -1;
+	}
 	ret = path ? out_open(out, path, part == JWK_VERIFIER ? 0644 : 0600, o->force, NULL, err) : 0;
 	int fd = path ? out->fd : STDOUT_FILENO;
 	if (ret == 0)
-		ret = write_all(fd, text->data, text->len, err);
-	if (ret == 0 && (text->len == 0 || text->data[text->len - 1] != '\n'))
-		ret = write_all(fd, (const uint8_t *)"\n", 1, err);
+		ret = word ? write_all(fd, (const uint8_t *)jwe.data, jwe.len, err) : write_all(fd, text->data, text->len, err);
 	secret_free(text);
+	buf_release(&jwe);
 	return ret;
 }
 
@@ -213,7 +234,7 @@ static int put_verifier(struct out *out, const struct jwk_set *set, const struct
 {
 	if (!jwk_set_find(set, JWK_OKP, false, (struct str){ NULL, 0 }))
 		return err_set(err, ERR_NOKEY, "there is no verification key in the set");
-	return put_set(out, o->verifier, set, o, JWK_VERIFIER, err);
+	return put_set(out, o->verifier, set, o, JWK_VERIFIER, NULL, err);
 }
 
 int cmd_keygen(int argc, char **argv)
@@ -221,6 +242,7 @@ int cmd_keygen(int argc, char **argv)
 	struct options o = { .alg = AEAD_AES256GCM };
 	struct jwk_set set = { NULL, 0 };
 	struct out out = { .fd = -1, .slot = -1 }, reader = out, verifier = out;
+	struct secret *word = NULL;
 	struct err err = { 0 };
 	const char *at = NULL; /* the file that an error is about */
 	int status;
@@ -234,16 +256,18 @@ int cmd_keygen(int argc, char **argv)
 
 	status = CLI_FAILED;
 	at = o.from ? o.from : o.output;
-	if (keep_source(&o, &err) < 0 || (o.from ? jwk_set_read(&set, o.from, &err) : make_set(&set, &o, &err)) < 0)
+	if (keep_source(&o, &err) < 0 || (o.from ? keysource_read(&set, o.from, &err) : make_set(&set, &o, &err)) < 0)
 		goto out;
-	if (!o.from && put_set(&out, o.output, &set, &o, JWK_ALL, &err) < 0)
+	if (o.passphrase && !(word = askpass("Passphrase for the new key file", true, &err)))
+		goto out;
+	if (!o.from && put_set(&out, o.output, &set, &o, JWK_ALL, word, &err) < 0)
 		goto out;
 	/*
 	 * What cannot be written is found before anything has its final name, and the whole set gets its own first: the parts can be derived from
 	 * it, and a reader's set whose keys nobody has is worse than none.
 	 */
 	at = o.reader;
-	if (o.reader && put_set(&reader, o.reader, &set, &o, JWK_READER, &err) < 0)
+	if (o.reader && put_set(&reader, o.reader, &set, &o, JWK_READER, word, &err) < 0)
 		goto out;
 	at = o.verifier;
 	if (o.verifier && put_verifier(&verifier, &set, &o, &err) < 0)
@@ -276,6 +300,7 @@ out:
 	out_abort(&out);
 	out_abort(&reader);
 	out_abort(&verifier);
+	secret_free(word);
 	jwk_set_release(&set);
 	return status;
 }

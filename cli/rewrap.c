@@ -10,6 +10,7 @@
 #include "cli.h"
 #include "emit.h"
 #include "files.h"
+#include "keysource.h"
 #include "model.h"
 #include "out.h"
 #include "policy.h"
@@ -394,9 +395,9 @@ int cmd_rewrap(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	struct rewrap w = { .o = &o, .old = &old, .p = { .reserve = o.reserve } };
-	if (jwk_set_read(&old, o.keys, &err) < 0) {
+	if (keysource_read(&old, o.keys, &err) < 0) {
 		status = cli_failed(o.keys, &err);
-	} else if (jwk_set_read(&new, o.new_keys, &err) < 0 || publish_keys(&new, &w.p.kek, &w.p.signer, &err) < 0) {
+	} else if (keysource_read(&new, o.new_keys, &err) < 0 || publish_keys(&new, &w.p.kek, &w.p.signer, &err) < 0) {
 		status = cli_failed(o.new_keys, &err);
 	} else if (o.policy && publish_policy(o.policy, &policy, &err) < 0) {
 		status = cli_failed(o.policy, &err);

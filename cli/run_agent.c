@@ -12,6 +12,7 @@
 
 #include "agent_cmds.h"
 #include "cli.h"
+#include "keysource.h"
 #include "run.h"
 #include "text.h"
 
@@ -143,7 +144,7 @@ int private_agent_start(struct private_agent *a, const char *keys, struct err *e
 	int ret = -1, log = -1;
 
 	*a = (struct private_agent){ .pid = -1 };
-	if (jwk_set_read(&set, keys, err) < 0)
+	if (keysource_read(&set, keys, err) < 0)
 		return -1;
 	if (run_own_folder(folder, err) < 0)
 		goto out;

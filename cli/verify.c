@@ -7,6 +7,7 @@
 #include "cli.h"
 #include "files.h"
 #include "jwk.h"
+#include "keysource.h"
 #include "model.h"
 #include "progress.h"
 #include "text.h"
@@ -221,7 +222,7 @@ int cmd_verify(int argc, char **argv)
 	}
 	if (optind == argc)
 		return cli_usage("needs a file");
-	if (keys && jwk_set_read(&set, keys, &err) < 0)
+	if (keys && keysource_read(&set, keys, &err) < 0)
 		return cli_failed(keys, &err);
 	struct verify v = { .set = keys ? &set : NULL, .jobs = (unsigned int)jobs };
 	for (int i = optind; i < argc; i++)

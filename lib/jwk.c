@@ -335,17 +335,14 @@ static bool holds_secret(const struct jwk_set *set)
 	return false;
 }
 
-int jwk_set_read(struct jwk_set *set, const char *path, struct err *err)
+struct secret *jwk_file_read(const char *path, mode_t *mode, struct err *err)
 {
 	const char *shown = TEXT(path, strlen(path));
-	struct err why = { 0 };
 	struct secret *text = NULL;
 	struct stat st;
-	ssize_t len;
-	int fd, r = -1;
+	ssize_t len = -1;
+	int fd;
 
-	set->keys = NULL;
-	set->count = 0;
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0 || fstat(fd, &st) < 0) {
 		err_sys(err, errno, "%s", shown);
@@ -355,26 +352,57 @@ int jwk_set_read(struct jwk_set *set, const char *path, struct err *err)
 		err_sys(err, EISDIR, "%s", shown);
 		goto out;
 	}
+	*mode = S_ISREG(st.st_mode) ? st.st_mode & 07777u : 0;
 	text = secret_new(S_ISREG(st.st_mode) && st.st_size < JWK_FILE_MAX ? (size_t)st.st_size + 1 : JWK_FILE_MAX);
 	if (!text) {
 		err_sys(err, ENOMEM, "%s", shown);
 		goto out;
 	}
 	len = read_all(fd, text, shown, err);
-	if (len < 0)
-		goto out;
-	r = jwk_set_parse(set, (const char *)text->data, (size_t)len, &why);
-	if (S_ISREG(st.st_mode) && st.st_mode & (r == 0 && !holds_secret(set) ? 022 : 077)) {
+out:
+	if (fd >= 0)
+		close(fd);
+	if (len < 0) {
+		secret_free(text);
+		return NULL;
+	}
+	text->len = (size_t)len;
+	return text;
+}
+
+int jwk_file_exposed(const char *path, mode_t mode, struct err *err)
+{
+	const char *shown = TEXT(path, strlen(path));
+
+	return err_set(err, ERR_REJECTED, "%s: a key file that others may use (mode %04o): chmod 600 %s", shown, mode, shown);
+}
+
+int jwk_file_parse(struct jwk_set *set, const char *path, const struct secret *text, mode_t mode, struct err *err)
+{
+	const char *shown = TEXT(path, strlen(path));
+	struct err why = { 0 };
+	int r = jwk_set_parse(set, (const char *)text->data, text->len, &why);
+
+	if (mode & (r == 0 && !holds_secret(set) ? 022 : 077)) {
 		jwk_set_release(set);
-		r = err_set(err, ERR_REJECTED, "%s: a key file that others may use (mode %04o): chmod 600 %s", shown, st.st_mode & 07777u, shown);
-	} else if (r < 0 && why.code == ERR_SYSTEM)
+		return jwk_file_exposed(path, mode, err);
+	}
+	if (r < 0 && why.code == ERR_SYSTEM)
 		err_sys(err, why.sys_errno, "%s", shown);
 	else if (r < 0)
 		err_set(err, why.code, "%s: not a JWK set: %s", shown, why.text);
-out:
+	return r;
+}
+
+int jwk_set_read(struct jwk_set *set, const char *path, struct err *err)
+{
+	mode_t mode;
+	struct secret *text = jwk_file_read(path, &mode, err);
+
+	set->keys = NULL;
+	set->count = 0;
+	int r = text ? jwk_file_parse(set, path, text, mode, err) : -1;
 	secret_free(text);
-	if (fd >= 0)
-		close(fd);
 	return r;
 }
 

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "aead.h"
 #include "buf.h"
@@ -49,6 +50,15 @@ int jwk_set_parse(struct jwk_set *set, const char *text, size_t len, struct err 
  * verification keys alone may be read.
  */
 int jwk_set_read(struct jwk_set *set, const char *path, struct err *err);
+
+/*
+ * The two halves of it, for who looks at the text between them. *mode: the file's permissions, 0 if it is no regular file. jwk_file_read(): NULL on
+ * failure, else the caller frees. jwk_file_exposed() says that others may use the file, and returns -1.
+ */
+struct secret *jwk_file_read(const char *path, mode_t *mode, struct err *err);
+int jwk_file_parse(struct jwk_set *set, const char *path, const struct secret *text, mode_t mode, struct err *err);
+int jwk_file_exposed(const char *path, mode_t mode, struct err *err);
+
 void jwk_set_release(struct jwk_set *set);
 
 enum jwk_spelling { JWK_REFERENCE, JWK_RFC7517 };
