@@ -317,6 +317,31 @@ static int check_member(struct json *j, struct err *err)
 	return 0;
 }
 
+/*
+ * Depth is bounded before jsmn sees the text: it walks up from the last token at each closing bracket, so its time goes with the
+ * square of the depth. Whatever else is wrong with the text is found by those who come after.
+ */
+static int check_depth(const struct json *j, struct err *err)
+{
+	const char *p = j->text, *end = p + j->len;
+	unsigned int depth = 0;
+
+	while (p < end) {
+		char c = *p++;
+		if (c == '[' || c == '{') {
+			if (++depth > JSON_DEPTH_MAX + 1)
+				return malformed(err, (size_t)(p - j->text - 1), "nested too deeply");
+		} else if (c == ']' || c == '}') {
+			depth -= depth > 0;
+		} else if (c == '"') {
+			while (p < end && *p != '"')
+				p += *p == '\\' ? 2 : 1;
+			p++;
+		}
+	}
+	return 0;
+}
+
 static int check_begin(struct json *j, struct err *err)
 {
 	if (j->len > JSON_LEN_MAX)
@@ -324,7 +349,7 @@ static int check_begin(struct json *j, struct err *err)
 	j->pos = skip_space(j, 0, j->len);
 	if (j->pos == j->len || j->text[j->pos] != '{')
 		return malformed(err, j->pos, "expected an object");
-	if (tokenize(j, err) < 0)
+	if (check_depth(j, err) < 0 || tokenize(j, err) < 0)
 		return -1;
 	j->pos++;
 	j->limit = 1;

@@ -120,6 +120,24 @@ static void test_depth(void)
 }
 
 /* More members, and bigger ones, than the window of tokens holds at first. */
+/* A request of some MB that keeps the agent busy for hours: brackets in strings are none, all others are counted before jsmn walks them. */
+static void test_depth_costs_nothing(void)
+{
+	const size_t depth = 4000000;
+	char *text = malloc(2 * depth + 32);
+
+	CHECK(text != NULL);
+	size_t at = (size_t)sprintf(text, "{\"[[{\\\"[\":\"]\",\"a\":");
+	memset(text + at, '[', depth);
+	memset(text + at + depth, ']', depth);
+	text[at + 2 * depth] = '}';
+	CHECK(!accepted(text, at + 2 * depth + 1, false));
+	memset(text + at, '1', 1);
+	text[at + 1] = '}';
+	CHECK(accepted(text, at + 2, false));
+	free(text);
+}
+
 static void test_window(void)
 {
 	static char text[4 << 20];
@@ -188,6 +206,7 @@ int main(int argc, char **argv)
 	CHECK(!accepted("{}\0", 3, false));
 	CHECK(!accepted("{\"a\":\"b\0c\"}", 11, false));
 	test_depth();
+	test_depth_costs_nothing();
 	test_window();
 	test_lookup();
 	return check_status("test_json");
