@@ -1,6 +1,7 @@
 #include "screen.h"
 
 #include <stdint.h>
+#include <stdio.h>
 
 #include "names.h"
 #include "text.h"
@@ -80,12 +81,12 @@ static const struct {
 	const char *text;
 } causes[] = {
 	{ ALWAYS, "" },
-	{ NON_ASCII, " (here: characters outside of ASCII)" },
-	{ ESCAPES, " (here: escapes, quotes or line ends in a string)" },
-	{ REGEX_ESCAPES, " (here: a backslash in a string)" },
-	{ INPUT_ESCAPES, " (here: an escape in the input)" },
-	{ PATTERN, " (here: (?, [] or an escape other than \\d \\w \\s \\b and those of punctuation)" },
-	{ VERB, "" },
+	{ NON_ASCII, "a character outside of ASCII" },
+	{ ESCAPES, "an escape, a quote or a line end in a string" },
+	{ REGEX_ESCAPES, "a backslash in a string" },
+	{ INPUT_ESCAPES, "an escape in the input" },
+	{ PATTERN, "(?, [], or an escape other than \\d \\w \\s \\b and those of punctuation" },
+	{ VERB, "another verb" },
 };
 
 /* --- what the policy's strings hold --- */
@@ -135,6 +136,22 @@ static unsigned int string_traits(const char *p, size_t len, bool raw)
 	return has;
 }
 
+/* The line of the first string that has it, or 0: it is in the input alone. */
+static size_t line_of(const struct tokens *t, unsigned int bit)
+{
+	size_t line = 1, at = 0;
+
+	for (size_t i = 0; i < t->count; i++) {
+		const struct scan_token *k = &t->at[i];
+
+		for (; at < k->at; at++)
+			line += t->text[at] == '\n';
+		if ((k->kind == SCAN_STRING || k->kind == SCAN_RAW) && (string_traits(t->text + k->at, k->len, k->kind == SCAN_RAW) & bit))
+			return line;
+	}
+	return 0;
+}
+
 /* --- names --- */
 
 static const struct row *find(const char *path, size_t len)
@@ -150,6 +167,17 @@ static const struct row *find(const char *path, size_t len)
 	return found;
 }
 
+static int refuse(const struct tokens *t, const struct row *row, unsigned int bit, const char *cause, struct err *err)
+{
+	size_t line = line_of(t, bit);
+	char where[32] = "";
+
+	if (line)
+		snprintf(where, sizeof where, " in line %zu", line);
+	return err_set(err, ERR_REJECTED, "the policy mentions %s, which this engine gets wrong: %s%s%s%s%s", row->name, row->why,
+	               *cause ? " (here: " : "", cause, *cause ? where : "", *cause ? ")" : "");
+}
+
 static int check_name(const struct tokens *t, size_t i, unsigned int has, struct err *err)
 {
 	size_t last = token_path_end(t, i);
@@ -162,8 +190,7 @@ static int check_name(const struct tokens *t, size_t i, unsigned int has, struct
 		return 0;
 	for (size_t k = 0; k < sizeof causes / sizeof *causes; k++)
 		if (row->not_with & has & causes[k].bit)
-			return err_set(err, ERR_REJECTED, "the policy mentions %s, which this engine gets wrong: %s%s", row->name, row->why,
-			               causes[k].text);
+			return refuse(t, row, causes[k].bit, causes[k].text, err);
 	return 0;
 }
 

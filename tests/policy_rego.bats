@@ -371,6 +371,8 @@ print("allow if s20 != \"\"")')"
 		UNDER=(strace -f -o /dev/null -e "inject=$call:error=EPERM")
 		refuses 3 'lock itself in' 'allow := true'
 	done
+	UNDER=()
+	ENGINE=$BUILD/standins/librego-thread.so refuses 3 threads 'do := `nothing`'
 	UNDER=(strace -f -o /dev/null -e inject=landlock_create_ruleset:error=ENOSYS)
 	ask "$(model 'allow := true')"
 	[ "$status/$verdict" = 0/true ]

@@ -30,11 +30,22 @@ static const char *text = "undefined";
 static pid_t parent;
 static char **old_environ;
 
+#ifdef WITH_THREAD /* one that would stay outside of the lock */
+static void *stay(void *p)
+{
+	pause();
+	return p;
+}
+#endif
+
 /* Before the process is locked. */
-__attribute__((constructor)) static void start(void)
+__attribute__((constructor)) static void start(int argc, char **argv)
 {
 	parent = getppid();
-	old_environ = environ;
+	old_environ = argv + argc + 1; /* where the kernel has put it */
+#ifdef WITH_THREAD
+	pthread_create(&(pthread_t){ 0 }, NULL, stay, NULL);
+#endif
 }
 
 static int can_open(void)

@@ -103,6 +103,7 @@ static void strings(void)
 	/* builtins that see escapes as they are spelled */
 	BAD("allow if contains(input.x, \"a\\n\")", "contains");
 	BAD("allow if indexof(input.x, `\"`) == 1", "indexof");
+	BAD("x := \"a\"\nallow if contains(input.x, \"a\\n\")", "a string in line 3)");
 	GOOD("allow if contains(input.x, \"a\")");
 	GOOD("deny contains \"a \\\"quoted\\\" word\" if input.x\nallow if count(deny) == 0");
 	BAD_WITH("allow if endswith(input.x, \"n\")", "{\"x\": \"a\\n\"}", "endswith");
@@ -246,6 +247,7 @@ static void defined(void)
 	GOOD("g if time.now_ns() > 3\nallow if g with time.now_ns as 5");
 	good(__LINE__, "package model allow = true", "{}");
 	good(__LINE__, "package model allow if true", "{}");
+	good(__LINE__, "package model allow = true\nx if allow", "{}");
 	good(__LINE__, "package a.b.c\n\nallow := true", "{}");
 }
 
@@ -285,6 +287,24 @@ static void inputs(void)
 			fprintf(stderr, "input %s: %d %s\n", cases[i].text, r, err.text);
 		CHECK((r == 0) == !cases[i].part);
 		CHECK(!cases[i].part || strstr(err.text, cases[i].part));
+	}
+	/* found by our own count: the reader's time grows with the square of the depth */
+	for (size_t n = 50; n <= 200000; n *= 4000) {
+		char *deep = malloc(2 * n + 16);
+		struct input_traits traits;
+		struct err err = { 0 };
+		int r;
+
+		if (!deep)
+			abort();
+		memcpy(deep, "{\"a\":", 5);
+		memset(deep + 5, '[', n);
+		memset(deep + 5 + n, ']', n);
+		deep[5 + 2 * n] = '}';
+		r = input_check(deep, 2 * n + 6, &traits, &err);
+		CHECK((r == 0) == (n == 50));
+		CHECK(r == 0 || !strcmp(err.text, "nested too deeply"));
+		free(deep);
 	}
 }
 
