@@ -33,15 +33,16 @@ LIB_OBJS := $(call objs,lib)
 SHIM_OBJS := $(call objs,shim)
 AGENT_OBJS := $(call objs,agent)
 CLI_OBJS := $(call objs,cli)
+ENGINE_OBJS := $(call objs,engine)
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/*.c)))
 PROBES := $(patsubst tests/probes/%.c,$(BUILD)/probes/%,$(sort $(wildcard tests/probes/*.c)))
 BENCH := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard tests/bench/*.c)))
 
 .PHONY: all help install uninstall test test-clients test-suites test-big unit check bench bench-untouched bench-tools soak clean tools
-all: $(BUILD)/libctshim.so $(BUILD)/ct $(BUILD)/ct-agent
+all: $(BUILD)/libctshim.so $(BUILD)/ct $(BUILD)/ct-agent $(BUILD)/ct-policy-rego
 
 help:
-	@echo 'make               build/libctshim.so build/ct build/ct-agent'
+	@echo 'make               build/libctshim.so build/ct build/ct-agent build/ct-policy-rego'
 	@echo 'make install       to PREFIX ($(PREFIX)), below DESTDIR; runs ldconfig where DESTDIR is empty'
 	@echo 'make uninstall     removes what install put there'
 	@echo 'make test          the whole test suite (scripts/test installs what it needs)'
@@ -82,6 +83,11 @@ $(BUILD)/ct-agent: $(AGENT_OBJS) $(BUILD)/libct.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LINK) $(STAY_OFF) -pie -o $@ $^ -lcrypto
 
+# No OpenSSL: what runs strangers' policies has nothing to do with keys.
+$(BUILD)/ct-policy-rego: $(ENGINE_OBJS) $(BUILD)/libct.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LINK) $(STAY_OFF) -pie -o $@ $^ -ldl
+
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libct.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
@@ -102,6 +108,13 @@ $(BUILD)/unit/agent_%: $(BUILD)/obj/tests/unit/agent_%.o $(filter-out %/main.o,$
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LINK) -pie -o $@ $^ -lcrypto
 
+# And of the policy engine's.
+$(BUILD)/obj/tests/unit/engine_%.o: ALL_CFLAGS += -Iengine
+$(BUILD)/unit/engine_%: $(BUILD)/obj/tests/unit/engine_%.o $(filter-out %/main.o,$(ENGINE_OBJS)) $(BUILD)/libct.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LINK) -pie -o $@ $^ -ldl
+
 # Small programs that the tests run under the preload; they link nothing of ours.
 $(BUILD)/probes/%: tests/probes/%.c tests/probes/probe.h tests/probes/doors.h Makefile
 	@mkdir -p $(@D)
@@ -119,9 +132,18 @@ $(BUILD)/standins/libcuda.so.1: tests/standins/libcuda.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) -std=gnu11 -O1 -g -Wall -Wextra -Werror -fPIC -shared -Wl,-Bsymbolic -Wl,-soname,libcuda.so.1 -o $@ $<
+# No sanitizer, no OpenSSL: it is loaded like any library.
+$(BUILD)/standins/librego.so: tests/standins/librego.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=gnu11 -O1 -g -Wall -Wextra -Werror -D_GNU_SOURCE -fPIC -shared -pthread -o $@ $<
+$(BUILD)/standins/librego-thread.so: tests/standins/librego.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -std=gnu11 -O1 -g -Wall -Wextra -Werror -D_GNU_SOURCE -DWITH_THREAD -fPIC -shared -pthread -o $@ $<
 $(BUILD)/unit/shim_pin: | $(BUILD)/standins/libcuda.so.1
 
-tools: $(UNIT) $(PROBES) $(BUILD)/standins/libcuda.so.1
+tools: $(UNIT) $(PROBES) $(addprefix $(BUILD)/standins/,libcuda.so.1 librego.so librego-thread.so)
 
 bench-tools: all $(BENCH) $(PROBES)
 
@@ -154,16 +176,19 @@ soak: all tools
 	STORM_SECONDS=60 bats tests/lazy_storm.bats
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/libexec/ctshim
 	install -m 755 $(BUILD)/ct $(BUILD)/ct-agent $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(BUILD)/ct-policy-rego $(DESTDIR)$(PREFIX)/libexec/ctshim/
 	install -m 755 $(BUILD)/libctshim.so $(DESTDIR)$(PREFIX)/lib/
 	$(if $(DESTDIR),,ldconfig)
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/ct $(DESTDIR)$(PREFIX)/bin/ct-agent $(DESTDIR)$(PREFIX)/lib/libctshim.so
+	rm -f $(DESTDIR)$(PREFIX)/bin/ct $(DESTDIR)$(PREFIX)/bin/ct-agent $(DESTDIR)$(PREFIX)/lib/libctshim.so \
+		$(DESTDIR)$(PREFIX)/libexec/ctshim/ct-policy-rego
+	@rmdir $(DESTDIR)$(PREFIX)/libexec/ctshim 2>/dev/null || true
 	$(if $(DESTDIR),,ldconfig)
 
 clean:
 	rm -rf build build-*
 
--include $(patsubst %.o,%.d,$(LIB_OBJS) $(SHIM_OBJS) $(AGENT_OBJS) $(CLI_OBJS)) $(wildcard $(BUILD)/obj/tests/unit/*.d)
+-include $(patsubst %.o,%.d,$(LIB_OBJS) $(SHIM_OBJS) $(AGENT_OBJS) $(CLI_OBJS) $(ENGINE_OBJS)) $(wildcard $(BUILD)/obj/tests/unit/*.d)

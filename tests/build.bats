@@ -10,6 +10,7 @@ load helpers
 	run ! grep -i warning <<<"$output"
 	[ -x "$b/ct" ]
 	[ -x "$b/ct-agent" ]
+	[ -x "$b/ct-policy-rego" ]
 	[ -f "$b/libctshim.so" ]
 	run -0 make -C "$ROOT" -q BUILD="$b" SANITIZE=
 }
@@ -17,7 +18,7 @@ load helpers
 # A header that works only after another one breaks the next file that includes it first.
 @test "each header compiles alone" {
 	local h
-	for h in "$ROOT"/{lib,shim,agent,cli}/*.h; do
+	for h in "$ROOT"/{lib,shim,agent,cli,engine}/*.h; do
 		[ -e "$h" ] || continue
 		echo "$h"
 		echo "#include \"$h\"" | gcc -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -I"$ROOT/lib" -I"${h%/*}" -fsyntax-only -x c -
@@ -30,9 +31,9 @@ includes() {
 }
 
 # One include sideways or upwards and the layers can never be taken apart again.
-@test "shim, agent and cli include lib and themselves only; lib includes lib only" {
+@test "shim, agent, cli and engine include lib and themselves only; lib includes lib only" {
 	local dir name
-	for dir in lib shim agent cli; do
+	for dir in lib shim agent cli engine; do
 		[ -n "$(includes "$dir")" ]
 		for name in $(includes "$dir"); do
 			[ -f "$ROOT/$dir/$name" ] || [ -f "$ROOT/lib/$name" ] || {
@@ -44,7 +45,7 @@ includes() {
 	done
 	# one of lib's names in another room would hide it there
 	for name in "$ROOT"/lib/*.h; do
-		run -0 find "$ROOT/shim" "$ROOT/agent" "$ROOT/cli" -name "${name##*/}"
+		run -0 find "$ROOT/shim" "$ROOT/agent" "$ROOT/cli" "$ROOT/engine" -name "${name##*/}"
 		[ -z "$output" ]
 	done
 }
@@ -70,6 +71,7 @@ includes() {
 	run -0 make -C "$ROOT" -s install BUILD="$BUILD" SANITIZE="$SANITIZE" DESTDIR="$d" PREFIX=/usr
 	[ -x "$d/usr/bin/ct" ]
 	[ -x "$d/usr/bin/ct-agent" ]
+	[ -x "$d/usr/libexec/ctshim/ct-policy-rego" ]
 	[ -f "$d/usr/lib/libctshim.so" ]
 	run -0 make -C "$ROOT" -s uninstall DESTDIR="$d" PREFIX=/usr
 	[ -z "$(find "$d" -type f)" ]
