@@ -137,6 +137,10 @@ $(BUILD)/standins/librego.so: tests/standins/librego.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) -std=gnu11 -O1 -g -Wall -Wextra -Werror -D_GNU_SOURCE -fPIC -shared -pthread -o $@ $<
+$(BUILD)/standins/librego-thread.so: tests/standins/librego.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -std=gnu11 -O1 -g -Wall -Wextra -Werror -D_GNU_SOURCE -DWITH_THREAD -fPIC -shared -pthread -o $@ $<
 $(BUILD)/unit/shim_pin: | $(BUILD)/standins/libcuda.so.1
 
 $(BUILD)/standins/p11.so: tests/standins/p11.c agent/cryptoki.h Makefile
@@ -144,7 +148,7 @@ $(BUILD)/standins/p11.so: tests/standins/p11.c agent/cryptoki.h Makefile
 	$(call say,CC,$<)
 	$(Q)$(CC) -std=gnu11 -O1 -g -Wall -Wextra -Werror -D_GNU_SOURCE -Ilib -Iagent -fPIC -shared -Wl,-Bsymbolic -o $@ $<
 
-tools: $(UNIT) $(PROBES) $(BUILD)/standins/libcuda.so.1 $(BUILD)/standins/p11.so $(BUILD)/standins/librego.so
+tools: $(UNIT) $(PROBES) $(addprefix $(BUILD)/standins/,libcuda.so.1 p11.so librego.so librego-thread.so)
 
 bench-tools: all $(BENCH) $(PROBES)
 
