@@ -33,8 +33,8 @@ struct engine {
 };
 
 /*
- * "exec:PROGRAM ARGS": cut at blanks, no shell. Forks the launcher; call it before other threads or a stranger's bytes are there. -1: not of that form, no such program,
- * system calls; then, and before a start, *e says that there is no engine.
+ * "exec:PROGRAM ARGS": cut at blanks, no shell. Forks the launcher; call it before other threads or a stranger's bytes are there. -1: not of that form,
+ * no such program, system calls; then, and before a start, *e says that there is no engine.
  */
 #define ENGINE_NONE { .launcher = { .sock = -1 } }
 int engine_start(struct engine *e, const char *spec, struct err *err);

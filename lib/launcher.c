@@ -151,7 +151,7 @@ static int take_order(int sock, struct order *o, int fds[LAUNCHER_FDS_MAX], int 
 static _Noreturn void launch_all(int sock, char *const *argv, unsigned int run_ms)
 {
 	int fds[LAUNCHER_FDS_MAX], count = 0, r;
-	struct order o;
+	struct order o = { 0 };
 
 	/* Who waits for our parent's output to end, as a shell does, must not wait for us. */
 	int null = open("/dev/null", O_RDWR | O_NOCTTY | O_CLOEXEC);

@@ -102,7 +102,8 @@ judged() {
 	for id in "$ID" "$OTHER_ID"; do
 		judged true m.safetensors "{\"machine_id\":\"$id\"}"
 	done
-	for input in '{}' '{"machine_id":""}' "{\"machine_id\":\"${ID^^}\"}" "{\"machine_id\":\"${ID%?}\"}" "{\"machine_id\":[\"$ID\"]}" "{\"peer\":{\"machine_id\":\"$ID\"}}"; do
+	for input in '{}' '{"machine_id":""}' "{\"machine_id\":\"${ID^^}\"}" "{\"machine_id\":\"${ID%?}\"}" "{\"machine_id\":[\"$ID\"]}" \
+		"{\"peer\":{\"machine_id\":\"$ID\"}}"; do
 		judged false m.safetensors "$input"
 	done
 	for uid in 0 1000 4294967294; do
@@ -112,7 +113,8 @@ judged() {
 		judged false u.safetensors "$input"
 	done
 	judged true all.safetensors "{$now,$who,$where}"
-	for input in "{$late,$who,$where}" "{$now,\"peer\":{\"uid\":0},$where}" "{$now,$who,\"machine_id\":\"$OTHER_ID\"}" "{$now,$who}" "{$now,$where}" "{$who,$where}" '{}'; do
+	for input in "{$late,$who,$where}" "{$now,\"peer\":{\"uid\":0},$where}" "{$now,$who,\"machine_id\":\"$OTHER_ID\"}" "{$now,$who}" \
+		"{$now,$where}" "{$who,$where}" '{}'; do
 		judged false all.safetensors "$input"
 	done
 }
