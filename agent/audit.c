@@ -158,7 +158,8 @@ static bool write_line(struct audit *a, struct buf *b)
 	return done || !a->required;
 }
 
-bool audit_decision(struct audit *a, struct peer *peer, const struct input_file *file, uint64_t set, const char *verdict, const char *reason)
+bool audit_decision(struct audit *a, const char *event, struct peer *peer, const struct input_file *file, uint64_t set, const char *verdict,
+                    const char *reason)
 {
 	struct buf b = BUF_INIT;
 	const struct peer_fact *exe, *cgroup;
@@ -169,7 +170,7 @@ bool audit_decision(struct audit *a, struct peer *peer, const struct input_file 
 	cgroup = peer_cgroup(peer);
 	if (a->syslog)
 		buf_puts(&b, PRIORITY "ct-agent: ");
-	begin(&b, "open");
+	begin(&b, event);
 	put_text(&b, "verdict", verdict, strlen(verdict));
 	put_text(&b, "reason", reason, strlen(reason));
 	put_peer(&b, peer);

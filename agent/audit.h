@@ -26,10 +26,11 @@ int audit_open(struct audit *a, const char *where, bool required, struct err *er
 void audit_close(struct audit *a);
 
 /*
- * What was decided about an open: "serve", "ciphertext", "refuse", or an errno's name. file NULL: it was not even parsed. set 0: none was found. false: it
- * could not be written, and must not happen.
+ * What was decided about an "open", or would be ("explain"): "serve", "ciphertext", "refuse", or an errno's name. file NULL: it was not even
+ * parsed. set 0: none was found. false: it could not be written, and must not happen.
  */
-bool audit_decision(struct audit *a, struct peer *peer, const struct input_file *file, uint64_t set, const char *verdict, const char *reason);
+bool audit_decision(struct audit *a, const char *event, struct peer *peer, const struct input_file *file, uint64_t set, const char *verdict,
+                    const char *reason);
 
 /* What an owner did: "add", "remove", "lock", "unlock"; set 0: none in particular. */
 bool audit_act(struct audit *a, const struct peer *peer, const char *what, uint64_t set);

@@ -54,22 +54,29 @@ static void by_rules(const struct agent *a, uint64_t set, struct peer *peer, str
 		snprintf(d->reason, sizeof d->reason, "line %u of the agent's configuration %s this program (uid %u)", answer.line, what, peer->uid);
 }
 
-/* DECISION_READY: *d refuses, or the engine has said yes. */
+static bool has_input(struct decision *state, const struct agent *a, const struct input_file *file, struct peer *peer)
+{
+	struct timespec now;
+
+	if (state->input.len == 0) {
+		clock_gettime(CLOCK_REALTIME, &now);
+		input_put(&state->input, a, peer, file, (struct str){ state->claims.data, state->claims.len }, &now);
+	}
+	return !state->input.failed;
+}
+
+/* DECISION_READY: *d refuses, or the engine has said yes; *says is what it said. */
 static enum decision_state by_engine(struct decision *state, struct agent *a, const struct input_file *file, const char *whose, struct str policy,
-                                     struct peer *peer, struct policy_decision *d)
+                                     struct peer *peer, struct policy_decision *d, const char **says)
 {
 	enum engine_verdict v;
 	struct err why = { 0 };
-	struct timespec now;
 	int r;
 
 	if (!state->asking) {
-		if (state->input.len == 0) {
-			clock_gettime(CLOCK_REALTIME, &now);
-			input_put(&state->input, a, peer, file, &now);
-		}
-		r = state->input.failed ? err_sys(&why, ENOMEM, "the policy's input") :
-		                          (state->slot = engine_ask(a->engine, policy, (struct str){ state->input.data, state->input.len }, &why));
+		r = has_input(state, a, file, peer) ?
+		            (state->slot = engine_ask(a->engine, policy, (struct str){ state->input.data, state->input.len }, &why)) :
+		            err_sys(&why, ENOMEM, "the policy's input");
 		if (r == -1 && why.code == ERR_NONE)
 			return DECISION_PENDING; /* all slots are in use */
 		state->asking = r >= 0;
@@ -78,6 +85,7 @@ static enum decision_state by_engine(struct decision *state, struct agent *a, co
 	if (r == 0)
 		return DECISION_PENDING;
 	state->asking = false;
+	*says = r < 0 ? "error" : engine_verdict_name(v);
 	d->disposition = WIRE_REFUSE;
 	d->keep_s = 0;
 	if (r < 0)
@@ -90,34 +98,68 @@ static enum decision_state by_engine(struct decision *state, struct agent *a, co
 	return DECISION_READY;
 }
 
-static enum decision_state by_policies(struct decision *state, struct agent *a, const struct input_file *file, struct peer *peer,
-                                       struct policy_decision *d)
+static enum decision_state by_file(struct decision *state, struct agent *a, const struct input_file *file, struct peer *peer, struct policy_decision *d)
 {
 	const struct crypto_info *c = file->info;
 
+	if (a->config->refuse_remote && !policy_is_default(c->remote)) {
+		state->file_says = "remote";
+		d->disposition = WIRE_REFUSE;
+		snprintf(d->reason, sizeof d->reason, "it has a remote policy, and this agent's configuration refuses such files (remote refuse)");
+	} else if (policy_is_default(c->local)) {
+		state->file_says = "default";
+	} else if (!engine_there(a->engine)) {
+		state->file_says = "error";
+		d->disposition = WIRE_REFUSE;
+		snprintf(d->reason, sizeof d->reason, "its policy is not the default one (package model, allow = true), and this agent has no policy engine to "
+		         "ask: start it with --policy-engine exec:PROGRAM");
+	} else {
+		return by_engine(state, a, file, "its", c->local, peer, d, &state->file_says);
+	}
+	return DECISION_READY;
+}
+
+static enum decision_state by_operator(struct decision *state, struct agent *a, const struct input_file *file, struct peer *peer, struct policy_decision *d)
+{
+	const char *text = a->config->standing;
+
+	if (text)
+		return by_engine(state, a, file, "the operator's", (struct str){ text, strlen(text) }, peer, d, &state->operator_says);
+	state->operator_says = "none";
+	return DECISION_READY;
+}
+
+/* Whether the next one is to be asked. */
+static bool go_on(struct decision *state, struct policy_decision *d)
+{
+	if (d->disposition == WIRE_SERVE)
+		return true;
+	if (!state->explain)
+		return false;
+	if (!state->no.reason[0])
+		state->no = *d;
+	d->disposition = WIRE_SERVE;
+	d->reason[0] = '\0';
+	return true;
+}
+
+static enum decision_state by_policies(struct decision *state, struct agent *a, const struct input_file *file, struct peer *peer,
+                                       struct policy_decision *d)
+{
 	d->disposition = WIRE_SERVE;
 	if (state->step == DECISION_FILE) {
-		if (a->config->refuse_remote && !policy_is_default(c->remote)) {
-			d->disposition = WIRE_REFUSE;
-			snprintf(d->reason, sizeof d->reason, "it has a remote policy, and this agent's configuration refuses such files (remote refuse)");
-		} else if (policy_is_default(c->local)) {
-			state->step = DECISION_STANDING;
-		} else if (!engine_there(a->engine)) {
-			d->disposition = WIRE_REFUSE;
-			snprintf(d->reason, sizeof d->reason, "its policy is not the default one (package model, allow = true), and this agent has no policy engine to "
-			         "ask: start it with --policy-engine exec:PROGRAM");
-		} else if (by_engine(state, a, file, "its", c->local, peer, d) == DECISION_PENDING) {
+		if (by_file(state, a, file, peer, d) == DECISION_PENDING)
 			return DECISION_PENDING;
-		} else if (d->disposition == WIRE_SERVE) {
-			state->step = DECISION_STANDING;
-		}
+		if (!go_on(state, d))
+			return DECISION_READY;
+		state->step = DECISION_STANDING;
 	}
-	if (state->step == DECISION_STANDING && d->disposition == WIRE_SERVE) {
-		const char *text = a->config->standing;
-		if (text && by_engine(state, a, file, "the operator's", (struct str){ text, strlen(text) }, peer, d) == DECISION_PENDING)
+	if (state->step == DECISION_STANDING) {
+		if (by_operator(state, a, file, peer, d) == DECISION_PENDING)
 			return DECISION_PENDING;
-		if (d->disposition == WIRE_SERVE)
-			state->step = DECISION_RULES;
+		if (!go_on(state, d))
+			return DECISION_READY;
+		state->step = DECISION_RULES;
 	}
 	return DECISION_READY;
 }
@@ -132,7 +174,12 @@ enum decision_state decision_ask(struct decision *state, struct agent *a, const 
 	if (d->disposition == WIRE_SERVE) {
 		d->keep_s = a->config->keep_s;
 		by_rules(a, set, peer, d);
+		state->rules_say = wire_disposition_name(d->disposition);
 	}
+	if (state->explain)
+		has_input(state, a, file, peer);
+	if (state->no.reason[0])
+		*d = state->no;
 	return DECISION_READY;
 }
 
@@ -141,5 +188,6 @@ void decision_release(struct decision *state, struct agent *a)
 	if (state->asking)
 		engine_drop(a->engine, state->slot);
 	buf_release(&state->input);
+	buf_release(&state->claims);
 	*state = (struct decision){ 0 };
 }

@@ -30,6 +30,16 @@ struct decision {
 	bool asking; /* the engine, in that slot */
 	int slot;
 	struct buf input;
+	struct buf claims; /* for the input; set before the first question */
+
+	/* All are asked, after a no as well, and the input is made in any case. The first no counts. */
+	bool explain;
+	struct policy_decision no;
+	/*
+	 * What each says, static text: "default", "none", "true", "false", "undefined", "error" (no verdict), "remote" (refused for its remote policy); the rules'
+	 * a disposition. NULL: not asked yet.
+	 */
+	const char *file_says, *operator_says, *rules_say;
 };
 
 /* The file, which must be verified, by a key of that set. Stores the decision in *d when READY; may be asked again for another set. */

@@ -58,7 +58,19 @@ static void put_hex(struct buf *b, const char *name, const uint8_t *bytes, size_
 
 /* ---- parts ---- */
 
-static void put_peer(struct buf *b, struct peer *p)
+static bool speaks_of(struct str policy, const char *name)
+{
+	return policy.len > 0 && memmem(policy.p, policy.len, name, strlen(name));
+}
+
+static bool wants_digest(const struct agent *a, const struct input_file *f)
+{
+	const char *standing = a->config->standing;
+
+	return speaks_of(f->info->local, "exe_sha256") || (standing && strstr(standing, "exe_sha256"));
+}
+
+static void put_peer(struct buf *b, struct peer *p, bool digest)
 {
 	gid_t groups[GROUPS_MAX];
 	int n = peer_groups(p, groups, GROUPS_MAX);
@@ -82,6 +94,8 @@ static void put_peer(struct buf *b, struct peer *p)
 		put_number(b, "pid", (uint64_t)p->pid);
 	if (exe->state == PEER_FACT_KNOWN)
 		put_text(b, "exe", exe->text, exe->len);
+	if (digest && peer_exe_sha256(p))
+		put_hex(b, "exe_sha256", peer_exe_sha256(p), SHA256_LEN);
 	if (cgroup->state == PEER_FACT_KNOWN)
 		put_text(b, "cgroup", cgroup->text, cgroup->len);
 	buf_putc(b, '}');
@@ -144,12 +158,12 @@ static void put_machine(struct buf *b)
 	}
 }
 
-void input_put(struct buf *b, const struct agent *a, struct peer *peer, const struct input_file *f, const struct timespec *now)
+void input_put(struct buf *b, const struct agent *a, struct peer *peer, const struct input_file *f, struct str claims, const struct timespec *now)
 {
 	struct utsname host;
 
 	buf_putc(b, '{');
-	put_peer(b, peer);
+	put_peer(b, peer, wants_digest(a, f));
 	put_file(b, f);
 	put_time(b, now);
 	if (uname(&host) == 0)
@@ -163,5 +177,10 @@ void input_put(struct buf *b, const struct agent *a, struct peer *peer, const st
 		const struct config_attribute *x = &a->config->attributes[i];
 		put_text(b, x->name, x->value, strlen(x->value));
 	}
-	buf_puts(b, "}}");
+	buf_putc(b, '}');
+	if (claims.len > 0) {
+		member(b, "claims");
+		buf_put(b, claims.p, claims.len);
+	}
+	buf_putc(b, '}');
 }

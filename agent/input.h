@@ -22,7 +22,11 @@ struct input_file {
 	const uint8_t *sha256; /* of the 8 + N bytes */
 };
 
-/* now: seconds and nanoseconds of the wall clock. Check b->failed. */
-void input_put(struct buf *b, const struct agent *a, struct peer *peer, const struct input_file *f, const struct timespec *now);
+/*
+ * claims: the object of rego_json_flat(); empty: none. now: seconds and nanoseconds of the wall clock. Check b->failed. The digest of the peer's
+ * executable is there if the text of the file's or the operator's policy speaks of it: it costs a read of all of it.
+ */
+#define INPUT_CLAIMS_MAX 4096u /* bytes of JSON */
+void input_put(struct buf *b, const struct agent *a, struct peer *peer, const struct input_file *f, struct str claims, const struct timespec *now);
 
 #endif

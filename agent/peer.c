@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -99,6 +100,54 @@ const struct peer_fact *peer_exe(struct peer *p)
 	path[n < 0 ? 0 : n] = '\0';
 	fact_set(&p->exe, p, n < 0 ? NULL : path);
 	return &p->exe;
+}
+
+/* The descriptor is open on the file that peer_exe() has named. */
+static bool is_exe(struct peer *p, int fd)
+{
+	const struct peer_fact *exe = peer_exe(p);
+	char proc[40], path[PATH_MAX + 1];
+	ssize_t n;
+
+	snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd);
+	n = readlink(proc, path, sizeof path);
+	return exe->text && n == (ssize_t)exe->len && memcmp(path, exe->text, exe->len) == 0;
+}
+
+static bool digest_of(int fd, uint8_t digest[SHA256_LEN])
+{
+	struct sha256 *sha = sha256_new();
+	uint64_t at = 0;
+	char part[65536];
+	ssize_t n = -1;
+
+	if (sha && sha256_begin(sha))
+		while (at <= PEER_EXE_MAX && (n = read(fd, part, sizeof part)) > 0 && sha256_update(sha, part, (size_t)n))
+			at += (uint64_t)n;
+	bool done = n == 0 && sha256_finish(sha, digest);
+	sha256_free(sha);
+	return done;
+}
+
+const uint8_t *peer_exe_sha256(struct peer *p)
+{
+	char proc[40];
+	struct stat st;
+	int fd = -1;
+
+	if (p->exe_digest.state != PEER_DIGEST_UNASKED)
+		return p->exe_digest.state == PEER_DIGEST_KNOWN ? p->exe_digest.sha256 : NULL;
+	p->exe_digest.state = PEER_DIGEST_UNKNOWN;
+	snprintf(proc, sizeof proc, "/proc/%d/exe", p->pid);
+	if (p->pid > 0)
+		fd = open(proc, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0)
+		return NULL;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size <= PEER_EXE_MAX && is_exe(p, fd) &&
+	    digest_of(fd, p->exe_digest.sha256) && peer_alive(p))
+		p->exe_digest.state = PEER_DIGEST_KNOWN;
+	close(fd);
+	return peer_exe_sha256(p);
 }
 
 const char *peer_cgroup_path(char *text)

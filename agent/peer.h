@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "sha256.h"
 
 #define PEER_REMOVED " (deleted)" /* how the kernel's word on a path ends where that was removed; names may end so, too */
 
@@ -26,6 +27,10 @@ struct peer {
 	int pidfd; /* what is asked about the process goes through it, so that a reused pid can't answer; -1: the kernel has none */
 	bool gone; /* it had ended when it was looked for */
 	struct peer_fact exe, cgroup;
+	struct {
+		enum { PEER_DIGEST_UNASKED, PEER_DIGEST_KNOWN, PEER_DIGEST_UNKNOWN } state;
+		uint8_t sha256[SHA256_LEN];
+	} exe_digest;
 };
 
 /* The groups that the connecting process had, from the socket: how many, at most max; -1: the kernel does not say, or they are more. */
@@ -49,6 +54,13 @@ bool peer_alive(const struct peer *p);
  */
 const struct peer_fact *peer_exe(struct peer *p);
 const struct peer_fact *peer_cgroup(struct peer *p);
+
+/*
+ * SHA-256 of the executable that peer_exe() names, SHA256_LEN bytes. Reads all of it, at most PEER_EXE_MAX bytes: everybody waits meanwhile. NULL: it
+ * cannot be known; also if the file is larger, or the process has executed something else since peer_exe().
+ */
+#define PEER_EXE_MAX (UINT64_C(256) << 20)
+const uint8_t *peer_exe_sha256(struct peer *p);
 
 /*
  * The path that counts among those of /proc/PID/cgroup (text, NUL-terminated, is cut up): that of the unified hierarchy; where it

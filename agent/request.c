@@ -8,12 +8,13 @@
 #include "clock.h"
 #include "json.h"
 #include "jwk.h"
+#include "rego_json.h"
 #include "text.h"
 #include "wire.h"
 
-enum member { M_V, M_OP, M_SIZE, M_LIFETIME, M_SET, M_ALL, MEMBERS };
+enum member { M_V, M_OP, M_SIZE, M_LIFETIME, M_SET, M_ALL, M_CLAIMS, MEMBERS };
 
-static const char *const member_names[MEMBERS] = { "v", "op", "size", "lifetime", "set", "all" };
+static const char *const member_names[MEMBERS] = { "v", "op", "size", "lifetime", "set", "all", "claims" };
 
 static const struct op {
 	const char *name;
@@ -29,7 +30,13 @@ static const struct op {
 	[OP_UNLOCK] = { "unlock", true, true, 1, PASSPHRASE_MAX },
 	[OP_STATUS] = { "status", false, false, 0, 0 },
 	[OP_PING] = { "ping", false, false, 0, 0 },
+	[OP_EXPLAIN] = { "explain", false, false, HEADER_PREFIX + 1, WIRE_BLOB_MAX },
 };
+
+static bool is_open(const struct request *rq)
+{
+	return rq->op == OP_OPEN || rq->op == OP_EXPLAIN;
+}
 
 static bool has(const struct request *rq, enum member m)
 {
@@ -66,6 +73,9 @@ static bool put_member(struct request *rq, struct draft *d, enum member m, const
 	case M_ALL:
 		rq->all = type == JSON_TRUE;
 		return type == JSON_TRUE || type == JSON_FALSE;
+	case M_CLAIMS:
+		json_raw(j, tok, &raw);
+		return raw <= INPUT_CLAIMS_MAX && rego_json_flat(&rq->decision.claims, j, tok, NULL) == 0;
 	default:
 		return false;
 	}
@@ -102,8 +112,10 @@ static const char *shape_of(const struct request *rq, const struct draft *d, uin
 {
 	const struct op *op = &ops[rq->op];
 
-	if (rq->op == OP_OPEN && (!has(rq, M_SIZE) || d->wrong & 1u << M_SIZE))
-		return "open takes the file's size";
+	if (is_open(rq) && (!has(rq, M_SIZE) || d->wrong & 1u << M_SIZE))
+		return "open and explain take the file's size";
+	if (is_open(rq) && d->wrong & 1u << M_CLAIMS)
+		return "claims is an object of strings, numbers and booleans: at most 4096 bytes, no name twice, no control characters";
 	if (rq->op == OP_ADD && d->wrong & 1u << M_LIFETIME)
 		return "lifetime is a number of seconds, 1 to 4294967295";
 	if (rq->op == OP_REMOVE && (d->wrong & (1u << M_SET | 1u << M_ALL) || has(rq, M_SET) == rq->all))
@@ -135,6 +147,7 @@ int request_parse(struct request *rq, const struct peer *peer, const char *text,
 	if (op == OPS || d.wrong & 1u << M_OP)
 		return reply_error(reply, EPROTO, "this agent (%s) does not know that operation", CT_VERSION);
 	rq->op = (enum request_op)op;
+	rq->decision.explain = op == OP_EXPLAIN;
 	if (ops[op].owner && peer->uid != geteuid() && peer->uid != 0)
 		return reply_error(reply, EPERM, "%s is for the agent's own user (uid %u) and root", ops[op].name, geteuid());
 	shape = shape_of(rq, &d, blob_len);
@@ -146,15 +159,15 @@ bool request_blob_is_secret(const struct request *rq)
 	return ops[rq->op].secret;
 }
 
-/* --- open --- */
+/* --- open, explain --- */
 
 static int open_failed(const struct request *rq, struct agent *a, struct peer *peer, struct reply *reply, const struct err *why)
 {
 	const struct input_file file = { &rq->info, &rq->header, rq->sha256 };
 
-	a->opens.failed++;
-	audit_decision(a->audit, peer, rq->opened ? &file : NULL, 0, err_name(why), why->text);
-	agent_log(a, "open: %s to pid %d uid %u: %s", err_name(why), peer->pid, peer->uid, why->text);
+	a->opens.failed += rq->op == OP_OPEN;
+	audit_decision(a->audit, ops[rq->op].name, peer, rq->opened ? &file : NULL, 0, err_name(why), why->text);
+	agent_log(a, "%s: %s to pid %d uid %u: %s", ops[rq->op].name, err_name(why), peer->pid, peer->uid, why->text);
 	return reply_err(reply, why);
 }
 
@@ -193,11 +206,33 @@ static bool next_set(struct request *rq, const struct agent *a)
 	return keystore_verify(a->keys, rq->key_set, &rq->header, &rq->info, &rq->key_set, NULL) == 0;
 }
 
+/* What open would answer, who says what, and the document that they see; no key. */
+static void explain_reply(const struct request *rq, const struct policy_decision *d, struct reply *reply)
+{
+	const struct decision *state = &rq->decision;
+
+	if (!state->input.failed)
+		reply->blob = secret_copy(state->input.data, state->input.len);
+	if (!reply->blob) {
+		reply_error(reply, ENOMEM, "no memory for the policy's input");
+		return;
+	}
+	reply_begin(reply);
+	reply_string(reply, "disposition", wire_disposition_name(d->disposition));
+	if (d->reason[0])
+		reply_string(reply, "reason", d->reason);
+	reply_string(reply, "policy", state->file_says);
+	reply_string(reply, "operator_policy", state->operator_says);
+	reply_string(reply, "rules", state->rules_say);
+	reply_end(reply);
+}
+
 /* False: the set that was decided on has another master key, and rq->key_set, which the decision was not about, may have the right one. */
 static bool open_finish(struct request *rq, struct agent *a, struct peer *peer, const struct policy_decision *d, struct reply *reply)
 {
 	const struct peer_fact *exe = &peer->exe;
 	bool known = exe->text != NULL;
+	struct secret *keys;
 	struct err why;
 
 	if (d->disposition == WIRE_SERVE) {
@@ -206,20 +241,29 @@ static bool open_finish(struct request *rq, struct agent *a, struct peer *peer, 
 			open_failed(rq, a, peer, reply, &why);
 			return true;
 		}
-		reply->blob = keystore_unwrap(a->keys, rq->key_set, &rq->info, &why);
-		if (!reply->blob) {
+		keys = keystore_unwrap(a->keys, rq->key_set, &rq->info, &why);
+		if (!keys) {
 			if (why.code != ERR_SYSTEM && next_set(rq, a))
 				return false;
 			open_failed(rq, a, peer, reply, &why);
 			return true;
 		}
+		if (rq->op == OP_OPEN)
+			reply->blob = keys;
+		else
+			secret_free(keys);
 	}
 	const struct input_file file = { &rq->info, &rq->header, rq->sha256 };
-	if (!audit_decision(a->audit, peer, &file, rq->key_set, wire_disposition_name(d->disposition), d->reason)) {
+	if (!audit_decision(a->audit, ops[rq->op].name, peer, &file, rq->key_set, wire_disposition_name(d->disposition), d->reason)) {
 		secret_free(reply->blob);
 		reply->blob = NULL;
 		err_set(&why, ERR_REJECTED, "the agent's audit cannot be written, and it serves nothing without (--audit-required)");
 		open_failed(rq, a, peer, reply, &why);
+		return true;
+	}
+	if (rq->op == OP_EXPLAIN) {
+		agent_log(a, "explain: %s, to pid %d uid %u", wire_disposition_name(d->disposition), peer->pid, peer->uid);
+		explain_reply(rq, d, reply);
 		return true;
 	}
 	if (d->disposition == WIRE_REFUSE)
@@ -356,7 +400,7 @@ int request_take(struct request *rq, struct agent *a, struct peer *peer, const u
 	int r;
 
 	keystore_expire(a->keys, clock_boot_ms());
-	if (rq->op == OP_OPEN)
+	if (is_open(rq))
 		return open_take(rq, a, peer, raw, len, reply);
 	if (a->lock.set && (rq->op == OP_ADD || rq->op == OP_LIST || rq->op == OP_REMOVE))
 		return reply_error(reply, EPERM, "the agent is locked: ct unlock");

@@ -20,7 +20,7 @@
 #include "secret.h"
 #include "sha256.h"
 
-enum request_op { OP_OPEN, OP_ADD, OP_LIST, OP_REMOVE, OP_LOCK, OP_UNLOCK, OP_STATUS, OP_PING, OPS };
+enum request_op { OP_OPEN, OP_ADD, OP_LIST, OP_REMOVE, OP_LOCK, OP_UNLOCK, OP_STATUS, OP_PING, OP_EXPLAIN, OPS };
 
 struct request {
 	enum request_op op;

@@ -18,7 +18,7 @@
 
 enum cli_status {
 	CLI_OK = 0,
-	CLI_NO = 1,     /* the answer is no: ct verify, ct doctor */
+	CLI_NO = 1,     /* the answer is no: ct verify, ct doctor, ct policy */
 	CLI_USAGE = 2,
 	CLI_FAILED = 3, /* any other failure; its errno's name stands in the message */
 	CLI_RUN = 125,  /* ct run itself failed */
@@ -81,6 +81,7 @@ int cmd_encrypt(int argc, char **argv);
 int cmd_decrypt(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_rewrap(int argc, char **argv);
+int cmd_policy(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
 int cmd_add(int argc, char **argv);
 int cmd_list(int argc, char **argv);

@@ -14,6 +14,7 @@
 #include "keysource.h"
 #include "model.h"
 #include "policy.h"
+#include "policy_text.h"
 #include "publish.h"
 #include "same.h"
 #include "select.h"
@@ -34,6 +35,7 @@ static const char HELP[] =
 	"                           forge (plain tensors beside encrypted ones always have them)\n"
 	"      --header-reserve N   bytes left free for a longer header, so that ct rewrap need not move the data (default 4096; 0: none)\n"
 	"      --policy FILE        Rego text that decides who may open the file (default: whoever has the keys)\n"
+	POLICY_TEXT_HELP
 	"  -j, --jobs N             threads (default: one per processor)\n"
 	"      --force              replace outputs that exist; without it a folder is gone on with where an earlier run ended\n"
 	"  -q, --quiet              say nothing, show no bar\n"
@@ -47,6 +49,7 @@ struct options {
 	uint64_t version, chunk, jobs, reserve;
 	bool digests;
 	struct select select;
+	struct policy_text text;
 };
 
 static int parse_options(int argc, char **argv, struct options *o)
@@ -59,6 +62,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 		{ "format-version", required_argument, NULL, VERSION },
 		{ "chunk-size", required_argument, NULL, CHUNK },
 		{ "policy", required_argument, NULL, POLICY },
+		POLICY_TEXT_OPTIONS,
 		{ "tensors", required_argument, NULL, TENSORS },
 		{ "digests", no_argument, NULL, DIGESTS },
 		{ "header-reserve", required_argument, NULL, RESERVE },
@@ -69,6 +73,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 	};
 	struct err err;
 	int opt, status;
+	bool mine;
 
 	while ((opt = getopt_long(argc, argv, ":" CLI_LETTERS "k:j:", LONG, NULL)) != -1) {
 		switch (opt) {
@@ -111,7 +116,9 @@ static int parse_options(int argc, char **argv, struct options *o)
 			o->force = true;
 			break;
 		default:
-			status = cli_option(opt, argv);
+			status = policy_text_option(&o->text, opt, optarg, &mine);
+			if (!mine)
+				status = cli_option(opt, argv);
 			if (status >= 0)
 				return status;
 		}
@@ -122,7 +129,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 		return cli_usage("format version 1 has no chunks: --chunk-size does not go with it");
 	if (argc - optind != 2)
 		return cli_usage("needs an input and an output");
-	return -1;
+	return policy_text_check(&o->text, o->policy);
 }
 
 static int choose_alg(const struct options *o, struct writer_params *p, struct err *err)
@@ -177,7 +184,7 @@ static int surveyed(const struct convert *self, struct err *err)
 
 int cmd_encrypt(int argc, char **argv)
 {
-	struct options o = { .version = 2, .chunk = CHUNK_DEFAULT, .reserve = EMIT_RESERVE };
+	struct options o = { .version = 2, .chunk = CHUNK_DEFAULT, .reserve = EMIT_RESERVE, .text = POLICY_TEXT_INIT };
 	struct jwk_set set = { NULL, 0 };
 	struct str policy = { NULL, 0 };
 	struct err err = { 0 };
@@ -187,6 +194,7 @@ int cmd_encrypt(int argc, char **argv)
 	status = parse_options(argc, argv, &o);
 	if (status >= 0) {
 		select_release(&o.select);
+		policy_text_release(&o.text);
 		return status;
 	}
 	struct writer_params p = {
@@ -204,8 +212,10 @@ int cmd_encrypt(int argc, char **argv)
 		status = cli_failed(o.keys, &err);
 	} else if (o.policy && publish_policy(o.policy, &policy, &err) < 0) {
 		status = cli_failed(o.policy, &err);
+	} else if (policy_text_given(&o.text) && policy_text_make(&o.text, &policy, &err) < 0) {
+		status = cli_failed(NULL, &err);
 	} else {
-		if (o.policy)
+		if (policy.p)
 			p.local = policy;
 		out_keep_path(o.keys); /* replaced by the output, the key that it needs would be gone */
 		out_keep_path(o.policy);
@@ -217,6 +227,7 @@ int cmd_encrypt(int argc, char **argv)
 		status = convert_run(&c, argv[optind], argv[optind + 1]);
 	}
 	free((char *)policy.p);
+	policy_text_release(&o.text);
 	select_release(&o.select);
 	jwk_set_release(&set);
 	return status;

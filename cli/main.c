@@ -14,6 +14,7 @@ static const struct {
 	{ "decrypt", cmd_decrypt, "write the plain model back to a file or folder" },
 	{ "inspect", cmd_inspect, "show what a file says of itself; needs no key" },
 	{ "rewrap", cmd_rewrap, "new keys and policy for encrypted files, data untouched" },
+	{ "policy", cmd_policy, "try a policy, or explain what it says now" },
 	{ "verify", cmd_verify, "check signature and every byte of files" },
 	{ "run", cmd_run, "run a program that sees plain models, or not at all" },
 	{ "doctor", cmd_doctor, "say what works here, and what to do about the rest" },
@@ -30,7 +31,7 @@ static void help(FILE *to)
 	fputs("usage: ct COMMAND [OPTIONS] …\n\n", to);
 	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
 		fprintf(to, "  %-8s  %s\n", commands[i].name, commands[i].what);
-	fputs("\nct COMMAND --help tells more. Exit status: 0 ok, 1 the answer is no (verify, doctor), 2 usage, 3 any other failure.\n", to);
+	fputs("\nct COMMAND --help tells more. Exit status: 0 ok, 1 the answer is no (verify, doctor, policy), 2 usage, 3 any other failure.\n", to);
 }
 
 int main(int argc, char **argv)

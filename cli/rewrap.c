@@ -14,6 +14,7 @@
 #include "model.h"
 #include "out.h"
 #include "policy.h"
+#include "policy_text.h"
 #include "progress.h"
 #include "publish.h"
 #include "steady.h"
@@ -32,6 +33,7 @@ static const char HELP[] =
 	"  -k, --keys OLD           key set that opens the files now; their policy is not asked\n"
 	"      --new-keys NEW       key set with the new master key and signing key\n"
 	"      --policy FILE        Rego text of the new policy (default: the old one stays)\n"
+	POLICY_TEXT_HELP
 	"  -o, --output DIR         write copies there, under the same names, instead of replacing the files\n"
 	"      --force              replace copies that exist\n"
 	"      --header-reserve N   bytes left free where a header has to grow (default 4096; 0: none)\n"
@@ -44,6 +46,7 @@ struct options {
 	const char *keys, *new_keys, *policy, *output;
 	uint64_t reserve;
 	bool force, dry;
+	struct policy_text text;
 };
 
 struct paths {
@@ -69,6 +72,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 		{ "keys", required_argument, NULL, 'k' },
 		{ "new-keys", required_argument, NULL, NEW },
 		{ "policy", required_argument, NULL, POLICY },
+		POLICY_TEXT_OPTIONS,
 		{ "output", required_argument, NULL, 'o' },
 		{ "header-reserve", required_argument, NULL, RESERVE },
 		{ "dry-run", no_argument, NULL, 'n' },
@@ -77,6 +81,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 		{ NULL, 0, NULL, 0 },
 	};
 	int opt, status;
+	bool mine;
 
 	while ((opt = getopt_long(argc, argv, ":" CLI_LETTERS "k:o:n", LONG, NULL)) != -1) {
 		switch (opt) {
@@ -103,7 +108,9 @@ static int parse_options(int argc, char **argv, struct options *o)
 			o->force = true;
 			break;
 		default:
-			status = cli_option(opt, argv);
+			status = policy_text_option(&o->text, opt, optarg, &mine);
+			if (!mine)
+				status = cli_option(opt, argv);
 			if (status >= 0)
 				return status;
 		}
@@ -116,7 +123,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 		return cli_usage("--force goes with -o DIR: files in place are always replaced");
 	if (optind == argc)
 		return cli_usage("needs a file");
-	return -1;
+	return policy_text_check(&o->text, o->policy);
 }
 
 /* Some set of keys opens the file: its data keys. NULL: *err. */
@@ -384,7 +391,7 @@ static int rewrap_all(struct rewrap *w, char **files, int count)
 
 int cmd_rewrap(int argc, char **argv)
 {
-	struct options o = { .reserve = EMIT_RESERVE };
+	struct options o = { .reserve = EMIT_RESERVE, .text = POLICY_TEXT_INIT };
 	struct jwk_set old = { NULL, 0 }, new = { NULL, 0 };
 	struct str policy = { NULL, 0 };
 	struct err err = { 0 };
@@ -392,8 +399,10 @@ int cmd_rewrap(int argc, char **argv)
 
 	cli.help = HELP;
 	status = parse_options(argc, argv, &o);
-	if (status >= 0)
+	if (status >= 0) {
+		policy_text_release(&o.text);
 		return status;
+	}
 	struct rewrap w = { .o = &o, .old = &old, .p = { .reserve = o.reserve } };
 	if (keysource_read(&old, o.keys, &err) < 0) {
 		status = cli_failed(o.keys, &err);
@@ -401,11 +410,13 @@ int cmd_rewrap(int argc, char **argv)
 		status = cli_failed(o.new_keys, &err);
 	} else if (o.policy && publish_policy(o.policy, &policy, &err) < 0) {
 		status = cli_failed(o.policy, &err);
+	} else if (policy_text_given(&o.text) && policy_text_make(&o.text, &policy, &err) < 0) {
+		status = cli_failed(NULL, &err);
 	} else {
 		struct jwk pair[] = { *w.p.kek, *w.p.signer }; /* borrowed */
 		const struct jwk_set target = { pair, 2 };
 		w.new = &target;
-		w.p.local = o.policy ? &policy : NULL;
+		w.p.local = policy.p ? &policy : NULL;
 		out_keep_path(o.keys);
 		out_keep_path(o.new_keys);
 		out_keep_path(o.policy);
@@ -414,6 +425,7 @@ int cmd_rewrap(int argc, char **argv)
 	paths_release(&w.done);
 	paths_release(&w.inputs);
 	free((char *)policy.p);
+	policy_text_release(&o.text);
 	jwk_set_release(&old);
 	jwk_set_release(&new);
 	return status;

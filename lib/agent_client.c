@@ -367,6 +367,7 @@ static int read_reply(const struct agent_addr *addr, const struct exchange *x, s
 		return malformed(addr, err);
 	reply->disposition = f->seen & 1u << HAS_DISPOSITION ? f->what : WIRE_REFUSE;
 	reply->keep_s = (unsigned int)f->keep_s;
+	memcpy(reply->reason, f->reason, sizeof reply->reason);
 	return f->ok ? 0 : agent_error(f, err);
 }
 

@@ -46,6 +46,7 @@ int agent_connect(const struct agent_addr *addr, pid_t *pid, struct err *err);
 struct agent_reply {
 	enum wire_disposition disposition; /* WIRE_REFUSE where the reply names none */
 	unsigned int keep_s;
+	char reason[400];     /* the agent's, one line, harmless for a terminal; may be empty */
 	struct buf json;      /* the reply's JSON as it came, with a NUL behind it */
 	struct secret *blob;  /* never NULL after success; may be empty */
 	pid_t pid;            /* the agent's, from SO_PEERCRED */

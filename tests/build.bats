@@ -52,7 +52,11 @@ includes() {
 
 # lib runs inside other people's processes: it may not speak, end them, or listen to their environment.
 @test "lib never logs, exits or reads the environment" {
-	run ! grep -nE '\b(f?printf|puts|perror|syslog|exit|_exit|abort|getenv|secure_getenv)\(' "$ROOT"/lib/*.c
+	local speak='\b(f?printf|puts|perror|syslog|exit|_exit|abort|getenv|secure_getenv)\('
+	grep -nE "$speak" "$ROOT"/lib/*.c >"$BATS_TEST_TMPDIR/found" || true
+	sed -i '/lib\/launcher\.c:.*[^a-z]_exit(/d' "$BATS_TEST_TMPDIR/found" # processes that it made itself
+	cat "$BATS_TEST_TMPDIR/found"
+	[ ! -s "$BATS_TEST_TMPDIR/found" ]
 }
 
 # Static data in lib would be shared by hosts' threads and forks.

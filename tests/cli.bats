@@ -16,12 +16,12 @@ print([k for k in json.load(open(sys.argv[1]))["keys"] if k["kty"].lower() == sy
 # A script that checks the status would take a typing error for a bad file.
 @test "help, version and usage: status 0 and 2" {
 	run -0 "$CT" --help
-	for c in keygen encrypt decrypt rewrap inspect verify run doctor add list remove lock unlock status; do
+	for c in keygen encrypt decrypt rewrap inspect policy verify run doctor add list remove lock unlock status; do
 		[[ $output == *"  $c "* ]]
 	done
 	run -0 "$CT" --version
 	[[ $output == "ct "[0-9]* ]]
-	for c in keygen encrypt decrypt rewrap inspect verify run doctor add list remove lock unlock status; do
+	for c in keygen encrypt decrypt rewrap inspect policy verify run doctor add list remove lock unlock status; do
 		run -0 --separate-stderr "$CT" "$c" --help
 		[[ $output == "usage: ct $c"* && -z $stderr ]]
 		run -0 "$CT" "$c" --version
@@ -47,6 +47,19 @@ print([k for k in json.load(open(sys.argv[1]))["keys"] if k["kty"].lower() == sy
 	run -2 "$CT" remove
 	run -2 "$CT" remove --all 1
 	run -2 "$CT" remove x
+	run -2 "$CT" policy
+	run -2 "$CT" policy judge a
+	run -2 "$CT" policy test a
+	run -2 "$CT" policy test --policy-engine exec:/e a
+	run -2 "$CT" policy test --input i a
+	run -2 "$CT" policy test --policy-engine exec:/e --input i
+	run -2 "$CT" policy test --policy-engine exec:/e --input i --claim a=b a
+	run -2 "$CT" policy explain
+	run -2 "$CT" policy explain a b
+	run -2 "$CT" policy explain --input i a
+	run -2 "$CT" policy explain --claim a b
+	run -2 "$CT" policy explain --claim =a b
+	run -2 "$CT" policy explain --claim $'a=\n' b
 	run -2 "$CT" keygen --from a
 	run -2 "$CT" keygen -o a --reader a
 	run -2 "$CT" keygen -o a b

@@ -22,7 +22,7 @@
 
 /* ---- the program ---- */
 
-/* What the agent's other processes need is not for it. */
+/* What its parents do about signals is not for it. */
 static void plain_signals(void)
 {
 	sigset_t none;
@@ -127,7 +127,7 @@ struct order {
 	uint64_t job;
 };
 
-/* 1: an order with its descriptors; 0: none of ours; -1: the agent has gone. */
+/* 1: an order with its descriptors; 0: none of ours; -1: who asks has gone. */
 static int take_order(int sock, struct order *o, int fds[LAUNCHER_FDS_MAX], int *count)
 {
 	union {
@@ -151,17 +151,17 @@ static int take_order(int sock, struct order *o, int fds[LAUNCHER_FDS_MAX], int 
 static _Noreturn void launch_all(int sock, char *const *argv, unsigned int run_ms)
 {
 	int fds[LAUNCHER_FDS_MAX], count = 0, r;
-	struct order o;
+	struct order o = { 0 };
 
-	/* Who waits for the agent's output to end, as a shell does, must not wait for us. */
+	/* Who waits for our parent's output to end, as a shell does, must not wait for us. */
 	int null = open("/dev/null", O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0 || chdir("/") < 0)
 		_exit(1);
 	close(null);
 	plain_signals();
 	signal(SIGCHLD, SIG_IGN); /* supervisors need nobody to wait for them */
-	signal(SIGINT, SIG_IGN);  /* of a terminal: the agent's own end is the one that counts */
-	prctl(PR_SET_NAME, "ct-agent launch", 0, 0, 0);
+	signal(SIGINT, SIG_IGN);  /* of a terminal: our parent's own end is the one that counts */
+	prctl(PR_SET_NAME, "ct-launcher", 0, 0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	while ((r = take_order(sock, &o, fds, &count)) >= 0) {
 		if (r == 0)

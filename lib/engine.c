@@ -116,10 +116,16 @@ out:
 	return ret;
 }
 
+static const char *const words[] = { [ENGINE_TRUE] = "true", [ENGINE_FALSE] = "false", [ENGINE_UNDEFINED] = "undefined" };
+
+const char *engine_verdict_name(enum engine_verdict v)
+{
+	return words[v];
+}
+
 /* The run is over and nobody is left who could write: what is in the pipe is all there is. */
 static int read_verdict(int fd, enum engine_verdict *v, struct err *err)
 {
-	static const char *const words[] = { [ENGINE_TRUE] = "true", [ENGINE_FALSE] = "false", [ENGINE_UNDEFINED] = "undefined" };
 	char text[16];
 	ssize_t n = read(fd, text, sizeof text);
 

@@ -1,13 +1,13 @@
 /*
- * launcher: a process of the agent's that starts programs for it: the policy engine.
+ * launcher: a process that starts programs for ct-agent and ct: the policy engine. Not for the shim: it forks, and is a child of its host.
  *
- * It is forked before any peer is heard, and holds no keys. So the process that parses strangers' bytes need not be able to start programs, and what
- * is started inherits nothing of it: no descriptor but those handed over, no environment but PATH and LANG, a process group of its own. It starts
+ * The agent forks it before any peer is heard, so it holds no keys. So the process that parses strangers' bytes need not be able to start programs, and
+ * what is started inherits nothing of it: no descriptor but those handed over, no environment but PATH and LANG, a process group of its own. It starts
  * nothing but the program it was told of at its start. Each run has a supervisor (subreaper) that ends it after the time allowed, and with it
- * whatever it left behind, in other sessions too.
+ * whatever it left behind, in other sessions too. One thread at a time.
  */
-#ifndef CT_AGENT_LAUNCHER_H
-#define CT_AGENT_LAUNCHER_H
+#ifndef CT_LAUNCHER_H
+#define CT_LAUNCHER_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,11 +1,11 @@
 /*
  * engine: asks a policy engine, a program behind docs/POLICY.md's interface: input on 0, policy on 3, verdict on 4.
  *
- * A question takes a slot from engine_ask() until engine_answer() has given the answer or engine_drop() has given up on it; meanwhile the server serves
- * others. Whatever is not exactly one verdict and status 0 in ENGINE_MS is an error, never a yes.
+ * A question takes a slot from engine_ask() until engine_answer() has given the answer or engine_drop() has given up on it; meanwhile the agent serves
+ * others. Whatever is not exactly one verdict and status 0 in ENGINE_MS is an error, never a yes. For ct-agent and ct; one thread at a time.
  */
-#ifndef CT_AGENT_ENGINE_H
-#define CT_AGENT_ENGINE_H
+#ifndef CT_ENGINE_H
+#define CT_ENGINE_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -33,8 +33,8 @@ struct engine {
 };
 
 /*
- * "exec:PROGRAM ARGS": cut at blanks, no shell. Forks the launcher; call it before any peer is heard. -1: not of that form, no such program,
- * system calls; then, and before a start, *e says that there is no engine.
+ * "exec:PROGRAM ARGS": cut at blanks, no shell. Forks the launcher; call it before other threads or a stranger's bytes are there. -1: not of that form,
+ * no such program, system calls; then, and before a start, *e says that there is no engine.
  */
 #define ENGINE_NONE { .launcher = { .sock = -1 } }
 int engine_start(struct engine *e, const char *spec, struct err *err);
@@ -45,6 +45,9 @@ bool engine_there(const struct engine *e);
 int engine_ask(struct engine *e, struct str policy, struct str input, struct err *err);
 
 enum engine_verdict { ENGINE_TRUE, ENGINE_FALSE, ENGINE_UNDEFINED };
+
+/* "true", "false", "undefined". */
+const char *engine_verdict_name(enum engine_verdict v);
 
 /* 1: *v, and the slot is free; 0: not yet; -1: the engine failed, *err says how, and the slot is free. */
 int engine_answer(struct engine *e, int slot, enum engine_verdict *v, struct err *err);
