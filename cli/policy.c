@@ -123,10 +123,12 @@ static int read_policy(const char *path, struct str *text, struct err *err)
 	} else {
 		struct str local = file_crypto(m.file)->local;
 		char *copy = malloc(local.len + 1);
-		if (copy)
-			*text = (struct str){ memcpy(copy, local.p, local.len), local.len };
-		else
+		if (copy) {
+			memcpy(copy, local.p, local.len);
+			*text = (struct str){ copy, local.len };
+		} else {
 			ret = err_sys(err, ENOMEM, "the policy");
+		}
 	}
 	model_close(&m);
 	return ret;
