@@ -125,7 +125,8 @@ static int read_policy(const char *path, struct str *text, struct err *err)
 		char *copy = malloc(local.len + 1);
 		if (copy) {
 			memcpy(copy, local.p, local.len);
-			*text = (struct str){ copy, local.len };
+			text->p = copy;
+			text->len = local.len;
 		} else {
 			ret = err_sys(err, ENOMEM, "the policy");
 		}
