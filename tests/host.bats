@@ -52,15 +52,16 @@ teardown_file() {
 	kill "$pid"
 	[ -s "$BATS_TEST_TMPDIR/core.$pid" ]
 	run -0 env PYTHONPATH="$ROOT/tests" python3 - "$M" "$T/keys.jwk" "$VIEW" "$BATS_TEST_TMPDIR/core.$pid" <<-'EOF'
-		import json, judge, sys
+		import json, judge, struct, sys
 		raw, keys = open(sys.argv[1], "rb").read(), json.load(open(sys.argv[2]))
+		data = 8 + struct.unpack("<Q", raw[:8])[0]
 		view, core = open(sys.argv[3], "rb").read(), open(sys.argv[4], "rb").read()
 		assert b"in the core: " + sys.argv[4].rsplit(".", 1)[1].encode() in core
 		deks = judge.data_keys(raw, keys)
 		assert len(deks) >= 3
 		for name, dek in deks.items():
 		    assert dek not in core, "data key of " + name
-		for at in range(4096, len(view) - 64, 50021):
+		for at in range(data, len(view) - 64, 50021):
 		    assert view[at:at + 64] not in core, at
 		print("clean")
 	EOF
