@@ -142,7 +142,8 @@ def fuzz(path, rounds):
     head, size = header_of(path)
     right = exchange(open_frame(path))[1]
     assert right
-    seeds = [open_frame(path), frame({"v": 1, "op": "status"}), frame({"v": 1, "op": "remove", "set": 99}),
+    explain = {"v": 1, "op": "explain", "size": size, "claims": {"a": "b\u00e9", "n": -1.5, "t": True}}
+    seeds = [open_frame(path), frame(explain, head), frame({"v": 1, "op": "status"}), frame({"v": 1, "op": "remove", "set": 99}),
              frame({"v": 1, "op": "add", "lifetime": 9}, b'{"keys":[{"kty":"oct","alg":"aes256gcm","k":"AA=="}]}')]
     served = refused = 0
     for _ in range(rounds):
@@ -166,7 +167,9 @@ def fuzz(path, rounds):
             continue
         reply, blob = answer
         assert reply["v"] == 1 and reply["ok"] in (True, False)
-        if reply.get("disposition") == "serve":
+        if "policy" in reply:
+            assert "peer" in json.loads(blob) and right not in blob
+        elif reply.get("disposition") == "serve":
             assert blob == right
             served += 1
         else:
