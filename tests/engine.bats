@@ -91,6 +91,73 @@ alone() { # nobody of the engine's is there any more
 	alone
 }
 
+# waiting_for N: until that many questions are with the engine.
+waiting_for() {
+	local i
+	for ((i = 0; i < 1500; i++)); do
+		[ "$(find saw -name facts.json | wc -l)" -lt "$1" ] || return 0
+		sleep 0.02
+	done
+	return 1
+}
+
+# systemctl stop signals every process of a unit: the agent would end with a failure, and every policy that is being judged with it.
+@test "signals that are meant for the agent do not end the process that starts engines" {
+	local sig launcher
+	with
+	launcher=$(pgrep -P "$AGENT_PID")
+	model true "# true"
+	for sig in TERM HUP INT QUIT; do
+		kill -s "$sig" "$launcher"
+	done
+	run -0 "$CT" verify true.safetensors default.safetensors
+	agent_stop
+	run ! kill -0 "$launcher"
+}
+
+# An agent that is killed would leave what a policy has started, in another session, to run for ever.
+@test "an agent that is killed leaves nobody of an engine's" {
+	local i
+	with
+	model loop "# loop"
+	"$CT" verify loop.safetensors >out 2>&1 &
+	local pid=$!
+	for ((i = 0; i < 1500; i++)); do
+		[ -z "$(cat saw/*/orphan 2>/dev/null)" ] || break
+		sleep 0.02
+	done
+	kill -KILL "$AGENT_PID"
+	wait "$pid" || true
+	for ((i = 0; i < 1500; i++)); do
+		! alone || break
+		sleep 0.02
+	done
+	alone
+	AGENT_PID=''
+}
+
+# The kernel ends a process when memory is short. Each would take a place for questions with it, and with the last one no policy is judged any more.
+@test "a supervisor that is killed is an error for who asked, and its place comes back" {
+	local n rc pids=() launcher
+	with
+	launcher=$(pgrep -P "$AGENT_PID")
+	model wait "# wait"
+	model true "# true"
+	for n in 1 2 3 4 5 6 7 8; do
+		"$CT" verify wait.safetensors >"out.$n" 2>&1 &
+		pids+=($!)
+		waiting_for "$n"
+		pkill -KILL -P "$launcher"
+	done
+	for n in "${!pids[@]}"; do
+		rc=0
+		wait "${pids[n]}" || rc=$?
+		[ "$rc" = 1 ]
+		grep "EKEYREJECTED: .*no verdict" "out.$((n + 1))"
+	done
+	run -0 "$CT" verify true.safetensors
+}
+
 # An engine that could see more than it must, be told what to do by the environment, or change the policy that others judge.
 @test "an engine has its arguments, two variables, five descriptors, and a policy that it cannot change" {
 	export LD_AUDIT='' SECRET=1
