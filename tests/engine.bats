@@ -101,6 +101,22 @@ waiting_for() {
 	return 1
 }
 
+# Who locks the agent would see it hand out keys afterwards.
+@test "a locked agent serves nobody, not those either whose policy is with the engine" {
+	with
+	model wait "# wait"
+	"$CT" verify wait.safetensors >out 2>&1 &
+	local pid=$! rc=0
+	waiting_for 1
+	echo secret | setsid "$CT" lock
+	touch saw/go
+	wait "$pid" || rc=$?
+	[ "$rc" = 1 ]
+	grep "ENOKEY: .*locked" out
+	echo secret | setsid "$CT" unlock
+	run -0 "$CT" verify wait.safetensors default.safetensors
+}
+
 # systemctl stop signals every process of a unit: the agent would end with a failure, and every policy that is being judged with it.
 @test "signals that are meant for the agent do not end the process that starts engines" {
 	local sig launcher
