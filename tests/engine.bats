@@ -194,7 +194,7 @@ waiting_for() {
 
 # A policy would judge by what the peer says of itself, or by facts that are wrong.
 @test "the input is what docs/POLICY.md says: peer, file, time, host, the operator's attributes" {
-	printf 'environment "prod \xc3\xa9"\nattribute site berlin\nattribute tier-1 "a b"\n' >conf
+	printf 'environment "prod \xc3\xa9"\nattribute site berlin\nattribute tier-1 "a b"\nattribute odd "a\\"\\*"\n' >conf
 	chmod 600 conf
 	with -c "$PWD/conf"
 	model true "# true"
@@ -220,7 +220,7 @@ waiting_for() {
 		assert i["host"] == socket.gethostname()
 		if os.path.exists("/etc/machine-id"):
 		    assert i["machine_id"] == open("/etc/machine-id").read().strip()
-		assert i["environment"] == "prod \u00e9" and i["attributes"] == {"site": "berlin", "tier-1": "a b"}
+		assert i["environment"] == "prod \u00e9" and i["attributes"] == {"site": "berlin", "tier-1": "a b", "odd": 'a"*'}
 	EOF
 }
 
