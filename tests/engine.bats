@@ -353,3 +353,88 @@ waiting_for() {
 	done
 	umount full
 }
+
+# A log collector that stands still would be everybody's outage; or, where records are required, opens would go unrecorded.
+@test "audit, log: a pipe that nobody reads stops nobody, and holds up opens only where records are required" {
+	local how
+	for how in "" --audit-required; do
+		# the reading end stays open in here; it is full soon
+		python3 - "$BUILD" "$CT" $how <<-'EOF'
+			import fcntl, os, subprocess, sys, tempfile
+			build, ct, required = sys.argv[1], sys.argv[2], sys.argv[3:]
+			r, w = os.pipe()
+			fcntl.fcntl(w, 1031, 8192)  # F_SETPIPE_SZ
+			sock = tempfile.mkdtemp(prefix="ct", dir="/tmp") + "/s"
+			env = dict(os.environ, CT_AGENT_SOCK=sock)
+			agent = subprocess.Popen([build + "/ct-agent", "-f", "-s", sock, "--audit", "stderr"] + required, stderr=w, stdout=subprocess.PIPE)
+			try:
+			    assert b"pid" in agent.stdout.readline() + agent.stdout.readline()
+			    add = subprocess.run([ct, "add", "-q", "k.jwk"], env=env, timeout=60)
+			    assert add.returncode == 0
+			    rcs = []
+			    for _ in range(20):
+			        run = subprocess.run([ct, "verify", "default.safetensors"], env=env, timeout=60, stdout=subprocess.PIPE, text=True)
+			        rcs.append(run.returncode)
+			    assert rcs[0] == 0 and rcs[-1] == (1 if required else 0), rcs
+			    assert not required or "EKEYREJECTED: the agent's audit" in run.stdout, run.stdout
+			    os.set_blocking(r, False)
+			    assert len(os.read(r, 8192)) > 1000
+			    run = subprocess.run([ct, "verify", "default.safetensors"], env=env, timeout=60)
+			    assert run.returncode == 0
+			    lines = os.read(r, 8192).decode().splitlines()
+			    assert sum(x.startswith("{") and x.endswith("}") for x in lines) == 1, lines
+			finally:
+			    agent.kill()
+			    agent.wait()
+			    os.rmdir(os.path.dirname(sock)) if not os.listdir(os.path.dirname(sock)) else None
+		EOF
+	done
+}
+
+# The log daemon is started anew with every upgrade: from then on nothing would be recorded; or, where records are required, nothing served.
+@test "audit: syslog, and a log daemon that comes back" {
+	[ "$(id -u)" = 0 ] || skip_or_fail "/dev/log is made in a /dev of the test's own: root"
+	mkdir dev
+	cat >log.py <<-'EOF'
+		import socket, sys
+		s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+		s.bind("/dev/log")
+		open(sys.argv[1] + ".ready", "w").close()
+		while True:
+		    with open(sys.argv[1], "ab") as f:
+		        f.write(s.recv(65536) + b"\n")
+	EOF
+	cat >private.sh <<-'EOF'
+		set -eu
+		for f in null zero urandom random; do
+			: >"dev/$f"
+			mount --bind "/dev/$f" "dev/$f"
+		done
+		mount --rbind dev /dev
+		daemon() {
+			rm -f /dev/log
+			python3 log.py "$1" &
+			log=$!
+			until [ -e "$1.ready" ]; do sleep 0.02; done
+		}
+		daemon first
+		CT_AGENT_SOCK=$(mktemp -d)/s
+		export CT_AGENT_SOCK
+		"$BUILD/ct-agent" -f -s "$CT_AGENT_SOCK" --audit syslog --audit-required >agent.log 2>&1 &
+		agent=$!
+		trap 'kill "$agent" "$log"' EXIT
+		until [ -S "$CT_AGENT_SOCK" ]; do kill -0 "$agent"; sleep 0.02; done
+		"$CT" add -q k.jwk
+		"$CT" verify default.safetensors
+		kill "$log"
+		wait "$log" || :
+		! "$CT" verify default.safetensors
+		daemon second
+		"$CT" verify default.safetensors
+	EOF
+	export BUILD CT
+	run -0 timeout 120 unshare -m bash private.sh 3>&-
+	[[ ${lines[1]} == "default.safetensors: EKEYREJECTED: "*audit* ]]
+	grep -c '^<86>ct-agent: {.*"event":"open"' first | grep -qx 1
+	grep -c '^<86>ct-agent: {.*"event":"open"' second | grep -qx 1
+}
