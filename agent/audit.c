@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,12 +18,18 @@
 
 #define PRIORITY "<86>" /* authpriv.info */
 
-static int open_syslog(struct err *err)
+static bool connect_syslog(int fd)
 {
 	const struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
+
+	return connect(fd, (const struct sockaddr *)&to, sizeof to) == 0;
+}
+
+static int open_syslog(struct err *err)
+{
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	if (fd >= 0 && connect(fd, (const struct sockaddr *)&to, sizeof to) == 0)
+	if (fd >= 0 && connect_syslog(fd))
 		return fd;
 	err_sys(err, errno, "--audit syslog: /dev/log");
 	if (fd >= 0)
@@ -48,10 +56,10 @@ static int open_file(const char *path, struct err *err)
 
 int audit_open(struct audit *a, const char *where, bool required, struct err *err)
 {
-	*a = (struct audit){ .required = required, .syslog = strcmp(where, "syslog") == 0 };
+	*a = (struct audit){ .required = required, .syslog = strcmp(where, "syslog") == 0, .is_stderr = strcmp(where, "stderr") == 0 };
 	if (a->syslog)
 		a->fd = open_syslog(err);
-	else if (strcmp(where, "stderr") == 0)
+	else if (a->is_stderr)
 		a->fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
 	else
 		a->fd = open_file(where, err);
@@ -138,21 +146,48 @@ static void put_file(struct buf *b, const struct input_file *f)
 	sha256_free(sha);
 }
 
+static bool send_line(const struct audit *a, const struct buf *b)
+{
+	ssize_t n = send(a->fd, b->data, b->len, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (n < 0 && errno != EAGAIN && connect_syslog(a->fd)) /* the daemon was started anew */
+		n = send(a->fd, b->data, b->len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	return n == (ssize_t)b->len;
+}
+
+/* Never waits for who reads: a pipe that poll() finds writable has room for PIPE_BUF bytes. */
+static ssize_t write_some(const struct audit *a, const char *data, size_t len)
+{
+	struct pollfd p = { a->fd, POLLOUT, 0 };
+	ssize_t n;
+
+	if (poll(&p, 1, 0) != 1)
+		return -1;
+	do
+		n = write(a->fd, data, a->is_stderr && len > PIPE_BUF ? PIPE_BUF : len);
+	while (n < 0 && errno == EINTR);
+	return n;
+}
+
 /* A line that was cut short must not spoil the next one. */
+static bool write_whole(struct audit *a, const struct buf *b)
+{
+	size_t at = 0;
+	ssize_t n;
+
+	if (a->cut && write_some(a, "\n", 1) != 1)
+		return false;
+	a->cut = false;
+	while (at < b->len && (n = write_some(a, b->data + at, b->len - at)) > 0)
+		at += (size_t)n;
+	a->cut = at > 0 && at < b->len;
+	return at == b->len;
+}
+
 static bool write_line(struct audit *a, struct buf *b)
 {
-	bool done = false;
-
 	buf_puts(b, a->syslog ? "}" : "}\n");
-	if (!b->failed) {
-		ssize_t n;
-		do
-			n = a->syslog ? send(a->fd, b->data, b->len, MSG_NOSIGNAL | MSG_DONTWAIT) : write(a->fd, b->data, b->len);
-		while (n < 0 && errno == EINTR);
-		done = n == (ssize_t)b->len;
-		if (n > 0 && !done)
-			(void)!write(a->fd, "\n", 1);
-	}
+	bool done = !b->failed && (a->syslog ? send_line(a, b) : write_whole(a, b));
 	a->lost += !done;
 	buf_release(b);
 	return done || !a->required;

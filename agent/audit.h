@@ -15,6 +15,8 @@
 struct audit {
 	int fd;        /* -1: none is kept */
 	bool syslog;   /* fd is a socket to the log daemon */
+	bool is_stderr;
+	bool cut;      /* the last line was */
 	bool required; /* what cannot be written down does not happen */
 	uint64_t lost; /* lines */
 };

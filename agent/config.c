@@ -132,13 +132,17 @@ static int line_in(struct config *c, char *line, unsigned int number_of, const c
 		return rules_add(&c->rules, disposition, number_of, words + 1, n - 1, what);
 	if (strcmp(words[0], "attribute") == 0) {
 		*what = "attribute takes a name and a value";
-		return n == 3 ? put_attribute(c, words[1], words[2], what) : -1;
+		if (n != 3)
+			return -1;
+		words_plain(words[2]);
+		return put_attribute(c, words[1], words[2], what);
 	}
 	if (strcmp(words[0], "token") == 0)
 		return tokens_add(&c->tokens, number_of, words + 1, n - 1, what);
 	*what = "a line is a name and one value";
 	if (n != 2)
 		return -1;
+	words_plain(words[1]);
 	return setting(c, words[0], words[1], what);
 }
 

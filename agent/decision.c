@@ -10,6 +10,8 @@
 #include "rules.h"
 #include "text.h"
 
+#define DECISION_SLOTS_OWN 2 /* of the engine's, which only our own uid and root may use */
+
 /* A path's beginning, so that the line has room for the rest of the sentence. */
 #define SHOWN_MAX 200
 #define SHOW(fact) text_escape((char[SHOWN_MAX]){ 0 }, SHOWN_MAX, (fact)->text, (fact)->len)
@@ -69,16 +71,17 @@ static bool has_input(struct decision *state, const struct agent *a, const struc
 static enum decision_state by_engine(struct decision *state, struct agent *a, const struct input_file *file, const char *whose, struct str policy,
                                      struct peer *peer, struct policy_decision *d, const char **says)
 {
+	size_t spare = peer_rights(peer, true) == PEER_MAY_ALL ? 0 : DECISION_SLOTS_OWN;
 	enum engine_verdict v;
 	struct err why = { 0 };
 	int r;
 
 	if (!state->asking) {
 		r = has_input(state, a, file, peer) ?
-		            (state->slot = engine_ask(a->engine, policy, (struct str){ state->input.data, state->input.len }, &why)) :
+		            (state->slot = engine_ask(a->engine, policy, (struct str){ state->input.data, state->input.len }, spare, &why)) :
 		            err_sys(&why, ENOMEM, "the policy's input");
 		if (r == -1 && why.code == ERR_NONE)
-			return DECISION_PENDING; /* all slots are in use */
+			return DECISION_PENDING; /* none is free for it */
 		state->asking = r >= 0;
 	}
 	r = state->asking ? engine_answer(a->engine, state->slot, &v, &why) : -1;

@@ -50,7 +50,7 @@ static const char usage[] =
 	"      --audit stderr|syslog|FILE\n"
 	"                 a line of JSON for each decision\n"
 	"      --audit-required\n"
-	"                 refuse what cannot be written there\n"
+	"                 open nothing whose line cannot be written there\n"
 	"      --help, --version\n";
 
 static const char *env(const char *name)

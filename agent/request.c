@@ -171,16 +171,21 @@ static int open_failed(const struct request *rq, struct agent *a, struct peer *p
 	return reply_err(reply, why);
 }
 
+static bool is_locked(const struct agent *a, struct err *err)
+{
+	if (a->lock.set)
+		err_set(err, ERR_NOKEY, "the agent is locked: ct unlock");
+	return a->lock.set;
+}
+
 /* Layout and signature. After it the raw bytes are no longer needed. */
 static int open_take(struct request *rq, struct agent *a, struct peer *peer, const uint8_t *raw, size_t len, struct reply *reply)
 {
 	struct err why;
 	int encrypted;
 
-	if (a->lock.set) {
-		err_set(&why, ERR_NOKEY, "the agent is locked: ct unlock");
+	if (is_locked(a, &why))
 		return open_failed(rq, a, peer, reply, &why);
-	}
 	if (header_parse(&rq->header, raw, len, rq->size, &why))
 		return open_failed(rq, a, peer, reply, &why);
 	encrypted = crypto_info_present(&rq->header, &why);
@@ -281,10 +286,14 @@ static bool open_finish(struct request *rq, struct agent *a, struct peer *peer, 
 
 enum decision_state request_work(struct request *rq, struct agent *a, struct peer *peer, struct reply *reply)
 {
-	struct policy_decision d;
-
 	const struct input_file file = { &rq->info, &rq->header, rq->sha256 };
+	struct policy_decision d;
+	struct err why;
 
+	if (is_locked(a, &why)) { /* since an engine was asked */
+		open_failed(rq, a, peer, reply, &why);
+		return DECISION_READY;
+	}
 	do
 		if (decision_ask(&rq->decision, a, &file, rq->key_set, peer, &d) == DECISION_PENDING)
 			return DECISION_PENDING;

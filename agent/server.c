@@ -36,12 +36,12 @@ static void end(struct server *s, struct conn *c)
 	conn_end(c, s->a);
 }
 
-/* A blob's share of the budget ends with the blob, not with the connection. */
+/* A blob's share of the budget ends with the blob, or with what was made of it for a decision; not with the connection. */
 static void settle(struct server *s, struct conn *c)
 {
 	if (c->state == CONN_DONE) {
 		end(s, c);
-	} else if (c->held && c->state != CONN_BLOB) {
+	} else if (c->held && c->state != CONN_BLOB && c->state != CONN_DECIDE) {
 		s->held -= c->held;
 		s->held_others -= c->other ? c->held : 0;
 		c->held = 0;

@@ -163,13 +163,13 @@ out:
 
 static int judge(struct engine *e, struct str policy, struct str input, enum engine_verdict *v, struct err *err)
 {
-	int slot = engine_ask(e, policy, input, err), r;
+	int slot = engine_ask(e, policy, input, 0, err), r;
 
 	if (slot < 0)
 		return -1;
 	while ((r = engine_answer(e, slot, v, err)) == 0) {
 		struct pollfd p = { e->launcher.sock, POLLIN, 0 };
-		poll(&p, 1, -1);
+		poll(&p, 1, 1000); /* what is lost says nothing */
 		if (engine_events(e) < 0) {
 			engine_drop(e, slot);
 			return err_set(err, ERR_REJECTED, "the policy engine's launcher has ended");

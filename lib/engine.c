@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "text.h"
 
 /* ---- start ---- */
@@ -81,13 +82,29 @@ static int text_file(const char *name, struct str text)
 	return -1;
 }
 
-int engine_ask(struct engine *e, struct str policy, struct str input, struct err *err)
+/* -1: no more than `spare`. */
+static int free_slot(struct engine *e, size_t spare)
 {
-	int slot = 0, pipes[2] = { -1, -1 }, fds[3] = { -1, -1, -1 }, ret = -2;
+	int slot = -1;
+	size_t n = 0;
 
-	while (slot < ENGINE_SLOTS && e->slots[slot].job)
-		slot++;
-	if (slot == ENGINE_SLOTS)
+	for (int i = 0; i < ENGINE_SLOTS; i++) {
+		struct engine_slot *s = &e->slots[i];
+		if (s->dropped && clock_ms() >= s->lost_ms)
+			*s = (struct engine_slot){ 0 };
+		if (s->job)
+			continue;
+		n++;
+		slot = i;
+	}
+	return n > spare ? slot : -1;
+}
+
+int engine_ask(struct engine *e, struct str policy, struct str input, size_t spare, struct err *err)
+{
+	int slot = free_slot(e, spare), pipes[2] = { -1, -1 }, fds[3] = { -1, -1, -1 }, ret = -2;
+
+	if (slot < 0)
 		return -1;
 	if (pipe2(pipes, O_CLOEXEC) < 0) {
 		err_sys(err, errno, "a pipe for the policy engine");
@@ -103,7 +120,7 @@ int engine_ask(struct engine *e, struct str policy, struct str input, struct err
 	if (launcher_run(&e->launcher, e->last_job + 1, fds, 3, err) < 0)
 		goto out;
 	fcntl(pipes[0], F_SETFL, O_NONBLOCK);
-	e->slots[slot] = (struct engine_slot){ .job = ++e->last_job, .verdict = pipes[0] };
+	e->slots[slot] = (struct engine_slot){ .job = ++e->last_job, .verdict = pipes[0], .lost_ms = clock_ms() + ENGINE_LOST_MS };
 	pipes[0] = -1;
 	ret = slot;
 out:
@@ -143,9 +160,9 @@ int engine_answer(struct engine *e, int slot, enum engine_verdict *v, struct err
 	struct engine_slot *s = &e->slots[slot];
 	int ret;
 
-	if (!s->ended)
+	if (!s->ended && clock_ms() < s->lost_ms)
 		return 0;
-	if (s->end.late)
+	if (!s->ended || s->end.late)
 		ret = err_set(err, ERR_REJECTED, "the policy engine gave no verdict within %d s", ENGINE_MS / 1000);
 	else if (WIFSIGNALED(s->end.status))
 		ret = err_set(err, ERR_REJECTED, "the policy engine was ended by signal %d", WTERMSIG(s->end.status));

@@ -15,11 +15,13 @@
 #include "launcher.h"
 
 #define ENGINE_MS 2000
-#define ENGINE_SLOTS 8 /* questions at once; more wait */
+#define ENGINE_LOST_MS 6000 /* then its supervisor has gone without a word */
+#define ENGINE_SLOTS 8      /* questions at once; more wait */
 
 struct engine_slot {
 	uint64_t job; /* 0: free */
 	int verdict;  /* where it is read from */
+	int64_t lost_ms; /* clock_ms() */
 	bool ended, dropped;
 	struct launcher_end end;
 };
@@ -41,8 +43,8 @@ int engine_start(struct engine *e, const char *spec, struct err *err);
 void engine_stop(struct engine *e);
 bool engine_there(const struct engine *e);
 
-/* Returns a slot, -1: all are in use, ask later; -2 with *err. */
-int engine_ask(struct engine *e, struct str policy, struct str input, struct err *err);
+/* Returns a slot, -1: no more than `spare` are free, ask later; -2 with *err. */
+int engine_ask(struct engine *e, struct str policy, struct str input, size_t spare, struct err *err);
 
 enum engine_verdict { ENGINE_TRUE, ENGINE_FALSE, ENGINE_UNDEFINED };
 

@@ -52,7 +52,7 @@ static _Noreturn void become(char *const *argv, const int *fds, int count)
 	_exit(127);
 }
 
-/* ---- the supervisor of one run ---- */
+/* ---- the supervisor of one run: it outlives those who asked, to end what they started ---- */
 
 /* The parent's pid in /proc/PID/stat, behind the name, which may hold anything. */
 static pid_t parent_of(const char *pid)
@@ -76,6 +76,10 @@ static pid_t parent_of(const char *pid)
 static void sweep(void)
 {
 	for (int round = 0; round < SWEEPS; round++) {
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			;
+		if (waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD)
+			return;
 		DIR *d = opendir("/proc");
 		struct dirent *e;
 		while (d && (e = readdir(d)))
@@ -83,10 +87,6 @@ static void sweep(void)
 				kill((pid_t)atoi(e->d_name), SIGKILL);
 		if (d)
 			closedir(d);
-		while (waitpid(-1, NULL, WNOHANG) > 0)
-			;
-		if (waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD)
-			return;
 		poll(NULL, 0, 1);
 	}
 }
@@ -97,7 +97,6 @@ static _Noreturn void supervise(int sock, uint64_t job, char *const *argv, const
 	pid_t child;
 	int pidfd;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	signal(SIGCHLD, SIG_DFL);
 	child = fork();
@@ -107,9 +106,9 @@ static _Noreturn void supervise(int sock, uint64_t job, char *const *argv, const
 		close(fds[i]);
 	pidfd = child > 0 ? (int)syscall(SYS_pidfd_open, child, 0) : -1;
 	if (pidfd >= 0) {
-		struct pollfd p = { pidfd, POLLIN, 0 };
-		end.late = poll(&p, 1, (int)run_ms) == 0;
-		if (end.late)
+		struct pollfd p[] = { { pidfd, POLLIN, 0 }, { sock, 0, 0 } }; /* the socket: POLLHUP, nobody waits any more */
+		end.late = poll(p, 2, (int)run_ms) == 0;
+		if (end.late || !p[0].revents)
 			kill(child, SIGKILL);
 		while (waitpid(child, &end.status, 0) < 0 && errno == EINTR)
 			;
@@ -150,6 +149,7 @@ static int take_order(int sock, struct order *o, int fds[LAUNCHER_FDS_MAX], int 
 
 static _Noreturn void launch_all(int sock, char *const *argv, unsigned int run_ms)
 {
+	static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 	int fds[LAUNCHER_FDS_MAX], count = 0, r;
 	struct order o = { 0 };
 
@@ -160,7 +160,9 @@ static _Noreturn void launch_all(int sock, char *const *argv, unsigned int run_m
 	close(null);
 	plain_signals();
 	signal(SIGCHLD, SIG_IGN); /* supervisors need nobody to wait for them */
-	signal(SIGINT, SIG_IGN);  /* of a terminal: our parent's own end is the one that counts */
+	/* Of a terminal, or of who ends a whole group or unit: our parent's own end is the one that counts. */
+	for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
+		signal(ends[i], SIG_IGN);
 	prctl(PR_SET_NAME, "ct-launcher", 0, 0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	while ((r = take_order(sock, &o, fds, &count)) >= 0) {
@@ -199,9 +201,7 @@ int launcher_start(struct launcher *l, char *const *argv, unsigned int run_ms, s
 	}
 	if (l->pid == 0) {
 		/* Standard descriptors and its end of the pair are all it keeps. */
-		int sock = fcntl(pair[1], F_DUPFD_CLOEXEC, 3);
-		if (sock != 3)
-			sock = dup3(pair[1], 3, O_CLOEXEC);
+		int sock = pair[1] == 3 ? 3 : dup3(pair[1], 3, O_CLOEXEC);
 		sys3(SYS_close_range, 4u, ~0u, 0);
 		launch_all(sock, argv, run_ms);
 	}

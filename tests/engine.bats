@@ -91,6 +91,89 @@ alone() { # nobody of the engine's is there any more
 	alone
 }
 
+# waiting_for N: until that many questions are with the engine.
+waiting_for() {
+	local i
+	for ((i = 0; i < 1500; i++)); do
+		[ "$(find saw -name facts.json | wc -l)" -lt "$1" ] || return 0
+		sleep 0.02
+	done
+	return 1
+}
+
+# Who locks the agent would see it hand out keys afterwards.
+@test "a locked agent serves nobody, not those either whose policy is with the engine" {
+	with
+	model wait "# wait"
+	"$CT" verify wait.safetensors >out 2>&1 &
+	local pid=$! rc=0
+	waiting_for 1
+	echo secret | setsid "$CT" lock
+	touch saw/go
+	wait "$pid" || rc=$?
+	[ "$rc" = 1 ]
+	grep "ENOKEY: .*locked" out
+	echo secret | setsid "$CT" unlock
+	run -0 "$CT" verify wait.safetensors default.safetensors
+}
+
+# systemctl stop signals every process of a unit: the agent would end with a failure, and every policy that is being judged with it.
+@test "signals that are meant for the agent do not end the process that starts engines" {
+	local sig launcher
+	with
+	launcher=$(pgrep -P "$AGENT_PID")
+	model true "# true"
+	for sig in TERM HUP INT QUIT; do
+		kill -s "$sig" "$launcher"
+	done
+	run -0 "$CT" verify true.safetensors default.safetensors
+	agent_stop
+	run ! kill -0 "$launcher"
+}
+
+# An agent that is killed would leave what a policy has started, in another session, to run for ever.
+@test "an agent that is killed leaves nobody of an engine's" {
+	local i
+	with
+	model loop "# loop"
+	"$CT" verify loop.safetensors >out 2>&1 &
+	local pid=$!
+	for ((i = 0; i < 1500; i++)); do
+		[ -z "$(cat saw/*/orphan 2>/dev/null)" ] || break
+		sleep 0.02
+	done
+	kill -KILL "$AGENT_PID"
+	wait "$pid" || true
+	for ((i = 0; i < 1500; i++)); do
+		! alone || break
+		sleep 0.02
+	done
+	alone
+	AGENT_PID=''
+}
+
+# The kernel ends a process when memory is short. Each would take a place for questions with it, and with the last one no policy is judged any more.
+@test "a supervisor that is killed is an error for who asked, and its place comes back" {
+	local n rc pids=() launcher
+	with
+	launcher=$(pgrep -P "$AGENT_PID")
+	model wait "# wait"
+	model true "# true"
+	for n in 1 2 3 4 5 6 7 8; do
+		"$CT" verify wait.safetensors >"out.$n" 2>&1 &
+		pids+=($!)
+		waiting_for "$n"
+		pkill -KILL -P "$launcher"
+	done
+	for n in "${!pids[@]}"; do
+		rc=0
+		wait "${pids[n]}" || rc=$?
+		[ "$rc" = 1 ]
+		grep "EKEYREJECTED: .*no verdict" "out.$((n + 1))"
+	done
+	run -0 "$CT" verify true.safetensors
+}
+
 # An engine that could see more than it must, be told what to do by the environment, or change the policy that others judge.
 @test "an engine has its arguments, two variables, five descriptors, and a policy that it cannot change" {
 	export LD_AUDIT='' SECRET=1
@@ -111,7 +194,7 @@ alone() { # nobody of the engine's is there any more
 
 # A policy would judge by what the peer says of itself, or by facts that are wrong.
 @test "the input is what docs/POLICY.md says: peer, file, time, host, the operator's attributes" {
-	printf 'environment "prod \xc3\xa9"\nattribute site berlin\nattribute tier-1 "a b"\n' >conf
+	printf 'environment "prod \xc3\xa9"\nattribute site berlin\nattribute tier-1 "a b"\nattribute odd "a\\"\\*"\n' >conf
 	chmod 600 conf
 	with -c "$PWD/conf"
 	model true "# true"
@@ -137,7 +220,7 @@ alone() { # nobody of the engine's is there any more
 		assert i["host"] == socket.gethostname()
 		if os.path.exists("/etc/machine-id"):
 		    assert i["machine_id"] == open("/etc/machine-id").read().strip()
-		assert i["environment"] == "prod \u00e9" and i["attributes"] == {"site": "berlin", "tier-1": "a b"}
+		assert i["environment"] == "prod \u00e9" and i["attributes"] == {"site": "berlin", "tier-1": "a b", "odd": 'a"*'}
 	EOF
 }
 
@@ -269,4 +352,89 @@ alone() { # nobody of the engine's is there any more
 		agent_stop
 	done
 	umount full
+}
+
+# A log collector that stands still would be everybody's outage; or, where records are required, opens would go unrecorded.
+@test "audit, log: a pipe that nobody reads stops nobody, and holds up opens only where records are required" {
+	local how
+	for how in "" --audit-required; do
+		# the reading end stays open in here; it is full soon
+		python3 - "$BUILD" "$CT" $how <<-'EOF'
+			import fcntl, os, subprocess, sys, tempfile
+			build, ct, required = sys.argv[1], sys.argv[2], sys.argv[3:]
+			r, w = os.pipe()
+			fcntl.fcntl(w, 1031, 8192)  # F_SETPIPE_SZ
+			sock = tempfile.mkdtemp(prefix="ct", dir="/tmp") + "/s"
+			env = dict(os.environ, CT_AGENT_SOCK=sock)
+			agent = subprocess.Popen([build + "/ct-agent", "-f", "-s", sock, "--audit", "stderr"] + required, stderr=w, stdout=subprocess.PIPE)
+			try:
+			    assert b"pid" in agent.stdout.readline() + agent.stdout.readline()
+			    add = subprocess.run([ct, "add", "-q", "k.jwk"], env=env, timeout=60)
+			    assert add.returncode == 0
+			    rcs = []
+			    for _ in range(20):
+			        run = subprocess.run([ct, "verify", "default.safetensors"], env=env, timeout=60, stdout=subprocess.PIPE, text=True)
+			        rcs.append(run.returncode)
+			    assert rcs[0] == 0 and rcs[-1] == (1 if required else 0), rcs
+			    assert not required or "EKEYREJECTED: the agent's audit" in run.stdout, run.stdout
+			    os.set_blocking(r, False)
+			    assert len(os.read(r, 8192)) > 1000
+			    run = subprocess.run([ct, "verify", "default.safetensors"], env=env, timeout=60)
+			    assert run.returncode == 0
+			    lines = os.read(r, 8192).decode().splitlines()
+			    assert sum(x.startswith("{") and x.endswith("}") for x in lines) == 1, lines
+			finally:
+			    agent.kill()
+			    agent.wait()
+			    os.rmdir(os.path.dirname(sock)) if not os.listdir(os.path.dirname(sock)) else None
+		EOF
+	done
+}
+
+# The log daemon is started anew with every upgrade: from then on nothing would be recorded; or, where records are required, nothing served.
+@test "audit: syslog, and a log daemon that comes back" {
+	[ "$(id -u)" = 0 ] || skip_or_fail "/dev/log is made in a /dev of the test's own: root"
+	mkdir dev
+	cat >log.py <<-'EOF'
+		import socket, sys
+		s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+		s.bind("/dev/log")
+		open(sys.argv[1] + ".ready", "w").close()
+		while True:
+		    with open(sys.argv[1], "ab") as f:
+		        f.write(s.recv(65536) + b"\n")
+	EOF
+	cat >private.sh <<-'EOF'
+		set -eu
+		for f in null zero urandom random; do
+			: >"dev/$f"
+			mount --bind "/dev/$f" "dev/$f"
+		done
+		mount --rbind dev /dev
+		daemon() {
+			rm -f /dev/log
+			python3 log.py "$1" &
+			log=$!
+			until [ -e "$1.ready" ]; do sleep 0.02; done
+		}
+		daemon first
+		CT_AGENT_SOCK=$(mktemp -d)/s
+		export CT_AGENT_SOCK
+		"$BUILD/ct-agent" -f -s "$CT_AGENT_SOCK" --audit syslog --audit-required >agent.log 2>&1 &
+		agent=$!
+		trap 'kill "$agent" "$log"' EXIT
+		until [ -S "$CT_AGENT_SOCK" ]; do kill -0 "$agent"; sleep 0.02; done
+		"$CT" add -q k.jwk
+		"$CT" verify default.safetensors
+		kill "$log"
+		wait "$log" || :
+		! "$CT" verify default.safetensors
+		daemon second
+		"$CT" verify default.safetensors
+	EOF
+	export BUILD CT
+	run -0 timeout 120 unshare -m bash private.sh 3>&-
+	[[ ${lines[1]} == "default.safetensors: EKEYREJECTED: "*audit* ]]
+	grep -c '^<86>ct-agent: {.*"event":"open"' first | grep -qx 1
+	grep -c '^<86>ct-agent: {.*"event":"open"' second | grep -qx 1
 }

@@ -217,6 +217,8 @@ judged() {
 	try orphan.rego
 	[ "$status $output" = "0 true" ]
 	run ! pgrep -f "$PWD/saw"
+	run sh -c 'exec "$0" "$@" <&- 3>&- 4>&-' "$CT" policy test --policy-engine "$ENGINE" --input in.json true.rego
+	[ "$status $output" = "0 true" ]
 	try --json false.rego
 	[ "$status $output" = '1 {"file":"false.rego","verdict":"false"}' ]
 	try -q false.rego
