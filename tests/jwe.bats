@@ -216,6 +216,9 @@ jose_dec() {
 	run -0 terminal ^Z "$WORD" -- "$CT" keygen --from k.jwe --reader r.jwk
 	[[ $output == *"[stopped, echo on]"*"Passphrase for k.jwe: "*"[echo on]" ]]
 	grep -q '"k"' r.jwk
+	CT_ASKPASS_REQUIRE=force run -0 terminal -- "$CT" keygen -q --from k.jwe --reader f.jwk
+	[ "$output" = "[echo on]" ]
+	[ "$(cat prompts)" = "Passphrase for k.jwe" ]
 	agent_start
 	run -0 terminal "$WORD" "$WORD" -- "$CT" lock
 	[[ $output == "Passphrase for the agent: "*"The same again: "*"ct: the agent is locked"*"[echo on]" ]]
