@@ -93,11 +93,11 @@ static void put_number(struct buf *b, const char *name, uint64_t v)
 
 static void put_digest(struct buf *b, const char *name, const uint8_t digest[SHA256_LEN])
 {
-	char hex[2 * SHA256_LEN + 1];
-
-	for (size_t i = 0; i < SHA256_LEN; i++)
-		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-	put_text(b, name, hex, sizeof hex - 1);
+	buf_puts(b, ",\"");
+	buf_puts(b, name);
+	buf_puts(b, "\":\"");
+	buf_put_hex(b, digest, SHA256_LEN);
+	buf_putc(b, '"');
 }
 
 static void begin(struct buf *b, const char *event)

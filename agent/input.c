@@ -45,14 +45,9 @@ static void put_text(struct buf *b, const char *name, const char *s, size_t len)
 
 static void put_hex(struct buf *b, const char *name, const uint8_t *bytes, size_t len)
 {
-	static const char digits[] = "0123456789abcdef";
-
 	member(b, name);
 	buf_putc(b, '"');
-	for (size_t i = 0; i < len; i++) {
-		buf_putc(b, digits[bytes[i] >> 4]);
-		buf_putc(b, digits[bytes[i] & 15]);
-	}
+	buf_put_hex(b, bytes, len);
 	buf_putc(b, '"');
 }
 

@@ -195,17 +195,13 @@ bool keystore_in_locked_memory(const struct keystore *ks)
 
 static void put_fingerprint(struct buf *out, const uint8_t x[SIGN_KEY_LEN])
 {
-	static const char hex[] = "0123456789abcdef";
 	uint8_t md[EVP_MAX_MD_SIZE];
 	unsigned int n = 0;
 
 	if (EVP_Digest(x, SIGN_KEY_LEN, md, &n, EVP_sha256(), NULL) != 1)
 		out->failed = true;
 	buf_puts(out, ",\"sha256\":\"");
-	for (unsigned int i = 0; i < n; i++) {
-		buf_putc(out, hex[md[i] >> 4]);
-		buf_putc(out, hex[md[i] & 15]);
-	}
+	buf_put_hex(out, md, n);
 	buf_puts(out, "\"");
 }
 

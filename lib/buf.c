@@ -49,6 +49,17 @@ void buf_putc(struct buf *b, char c)
 	buf_put(b, &c, 1);
 }
 
+void buf_put_hex(struct buf *b, const void *p, size_t len)
+{
+	static const char digits[] = "0123456789abcdef";
+	const uint8_t *bytes = p;
+
+	for (size_t i = 0; i < len; i++) {
+		buf_putc(b, digits[bytes[i] >> 4]);
+		buf_putc(b, digits[bytes[i] & 15]);
+	}
+}
+
 void buf_put_u64(struct buf *b, uint64_t v)
 {
 	char digits[20];

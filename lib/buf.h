@@ -26,6 +26,8 @@ void buf_puts(struct buf *b, const char *s);
 void buf_putc(struct buf *b, char c);
 void buf_put_u64(struct buf *b, uint64_t v); /* plain decimal */
 
+void buf_put_hex(struct buf *b, const void *p, size_t len); /* lower-case, two digits a byte */
+
 /*
  * Appends s[0 .. len) as a JSON string with its quotes. Escapes \" \\ \b \t \n \f \r and other bytes < 0x20 as \u00xx
  * (lower-case hex); '/', 0x7f and non-ASCII stay raw (facts/format.md, "Signature"). s must be valid UTF-8.
