@@ -67,11 +67,23 @@ static bool has_input(struct decision *state, const struct agent *a, const struc
 	return !state->input.failed;
 }
 
+/* An engine may quote the operator's policy, or name paths of his: its words are for our own uid and root. */
+static void cannot_be_judged(struct policy_decision *d, const char *whose, const struct err *why, const char *words)
+{
+	int n = snprintf(d->reason, sizeof d->reason, "%s policy cannot be judged: %.200s", whose, why->text);
+
+	if (words[0]) {
+		d->told = (size_t)n;
+		snprintf(d->reason + n, sizeof d->reason - (size_t)n, ", saying \"%s\"", words);
+	}
+}
+
 /* DECISION_READY: *d refuses, or the engine has said yes; *says is what it said. */
 static enum decision_state by_engine(struct decision *state, struct agent *a, const struct input_file *file, const char *whose, struct str policy,
                                      struct peer *peer, struct policy_decision *d, const char **says)
 {
 	size_t spare = peer_rights(peer, true) == PEER_MAY_ALL ? 0 : DECISION_SLOTS_OWN;
+	char words[ENGINE_WORDS_MAX] = "";
 	enum engine_verdict v;
 	struct err why = { 0 };
 	int r;
@@ -84,7 +96,7 @@ static enum decision_state by_engine(struct decision *state, struct agent *a, co
 			return DECISION_PENDING; /* none is free for it */
 		state->asking = r >= 0;
 	}
-	r = state->asking ? engine_answer(a->engine, state->slot, &v, &why) : -1;
+	r = state->asking ? engine_answer(a->engine, state->slot, &v, words, &why) : -1;
 	if (r == 0)
 		return DECISION_PENDING;
 	state->asking = false;
@@ -92,7 +104,7 @@ static enum decision_state by_engine(struct decision *state, struct agent *a, co
 	d->disposition = WIRE_REFUSE;
 	d->keep_s = 0;
 	if (r < 0)
-		snprintf(d->reason, sizeof d->reason, "%s policy cannot be judged: %.300s", whose, why.text);
+		cannot_be_judged(d, whose, &why, words);
 	else if (v != ENGINE_TRUE)
 		snprintf(d->reason, sizeof d->reason, "%s policy says no%s: ct policy explain shows what it sees", whose,
 		         v == ENGINE_UNDEFINED ? " (data.model.allow is undefined)" : "");
@@ -141,8 +153,7 @@ static bool go_on(struct decision *state, struct policy_decision *d)
 		return false;
 	if (!state->no.reason[0])
 		state->no = *d;
-	d->disposition = WIRE_SERVE;
-	d->reason[0] = '\0';
+	*d = (struct policy_decision){ .disposition = WIRE_SERVE };
 	return true;
 }
 
@@ -170,8 +181,7 @@ static enum decision_state by_policies(struct decision *state, struct agent *a, 
 enum decision_state decision_ask(struct decision *state, struct agent *a, const struct input_file *file, uint64_t set, struct peer *peer,
                                  struct policy_decision *d)
 {
-	d->reason[0] = '\0';
-	d->keep_s = 0;
+	*d = (struct policy_decision){ 0 };
 	if (by_policies(state, a, file, peer, d) == DECISION_PENDING)
 		return DECISION_PENDING;
 	if (d->disposition == WIRE_SERVE) {

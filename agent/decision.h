@@ -20,6 +20,7 @@ struct policy_decision {
 	enum wire_disposition disposition;
 	unsigned int keep_s;
 	char reason[400]; /* for people, one line; empty for WIRE_SERVE */
+	size_t told;      /* how much of it other uids than ours and root are told: the policy engine's own words stand behind; 0: all */
 };
 
 enum decision_state { DECISION_READY, DECISION_PENDING };

@@ -77,8 +77,15 @@ static void explain_reply(const struct request *rq, const struct policy_decision
 	reply_end(reply);
 }
 
+/* What the peer is told; log and audit have all of it. */
+static void cut_reason(struct policy_decision *d, const struct peer *peer)
+{
+	if (d->told && peer_rights(peer, true) != PEER_MAY_ALL)
+		d->reason[d->told] = '\0';
+}
+
 /* False: the set that was decided on has another master key, and rq->key_set, which the decision was not about, may have the right one. */
-static bool open_finish(struct request *rq, struct agent *a, struct peer *peer, const struct policy_decision *d, struct reply *reply)
+static bool open_finish(struct request *rq, struct agent *a, struct peer *peer, struct policy_decision *d, struct reply *reply)
 {
 	const struct peer_fact *exe = &peer->exe;
 	bool known = exe->text != NULL;
@@ -113,6 +120,7 @@ static bool open_finish(struct request *rq, struct agent *a, struct peer *peer, 
 	}
 	if (rq->op == OP_EXPLAIN) {
 		agent_log(a, "explain: %s, to pid %d uid %u", wire_disposition_name(d->disposition), peer->pid, peer->uid);
+		cut_reason(d, peer);
 		explain_reply(rq, d, reply);
 		return true;
 	}
@@ -125,6 +133,7 @@ static bool open_finish(struct request *rq, struct agent *a, struct peer *peer, 
 	agent_log(a, "open: %s, %zu data keys of set %llu, to pid %d uid %u%s%s%s%s", wire_disposition_name(d->disposition), rq->info.count,
 	          (unsigned long long)rq->key_set, peer->pid, peer->uid, known ? " " : "", known ? TEXT(exe->text, exe->len) : "",
 	          d->reason[0] ? ": " : "", d->reason);
+	cut_reason(d, peer);
 	reply_decision(reply, d);
 	return true;
 }

@@ -164,10 +164,11 @@ out:
 static int judge(struct engine *e, struct str policy, struct str input, enum engine_verdict *v, struct err *err)
 {
 	int slot = engine_ask(e, policy, input, 0, err), r;
+	char words[ENGINE_WORDS_MAX];
 
 	if (slot < 0)
 		return -1;
-	while ((r = engine_answer(e, slot, v, err)) == 0) {
+	while ((r = engine_answer(e, slot, v, words, err)) == 0) {
 		struct pollfd p = { e->launcher.sock, POLLIN, 0 };
 		poll(&p, 1, 1000); /* what is lost says nothing */
 		if (engine_events(e) < 0) {
@@ -175,6 +176,8 @@ static int judge(struct engine *e, struct str policy, struct str input, enum eng
 			return err_set(err, ERR_REJECTED, "the policy engine's launcher has ended");
 		}
 	}
+	if (r < 0 && words[0])
+		snprintf(err->text + strlen(err->text), sizeof err->text - strlen(err->text), ", saying \"%s\"", words);
 	return r < 0 ? -1 : 0;
 }
 

@@ -127,6 +127,7 @@ int main(int argc, char **argv)
 	struct rego lib;
 	struct err why = { 0 };
 	bool landlock = false;
+	int status;
 
 	if (argc == 2 && !strcmp(argv[1], "--help"))
 		return fputs(usage, stdout) < 0 ? EXIT_FAILED : 0;
@@ -143,7 +144,8 @@ int main(int argc, char **argv)
 		return complain(EXIT_FAILED, "the library", &why);
 	if (jail_enter(&landlock, &why))
 		return complain(EXIT_FAILED, "it cannot lock itself in", &why);
-	if (!landlock)
-		complain(0, "this kernel has no Landlock; going on without", NULL);
-	_exit(decide(&lib)); /* the library's destructors would run on what is left */
+	status = decide(&lib);
+	if (!landlock) /* behind the reason of a failure: the first line is what people are shown */
+		complain(0, "this kernel has no Landlock; went on without", NULL);
+	_exit(status); /* the library's destructors would run on what is left */
 }

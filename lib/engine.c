@@ -133,11 +133,11 @@ out:
 	return ret;
 }
 
-static const char *const words[] = { [ENGINE_TRUE] = "true", [ENGINE_FALSE] = "false", [ENGINE_UNDEFINED] = "undefined" };
+static const char *const verdicts[] = { [ENGINE_TRUE] = "true", [ENGINE_FALSE] = "false", [ENGINE_UNDEFINED] = "undefined" };
 
 const char *engine_verdict_name(enum engine_verdict v)
 {
-	return words[v];
+	return verdicts[v];
 }
 
 /* The run is over and nobody is left who could write: what is in the pipe is all there is. */
@@ -146,8 +146,8 @@ static int read_verdict(int fd, enum engine_verdict *v, struct err *err)
 	char text[16];
 	ssize_t n = read(fd, text, sizeof text);
 
-	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-		if (n == (ssize_t)strlen(words[i]) && memcmp(text, words[i], (size_t)n) == 0) {
+	for (size_t i = 0; i < sizeof verdicts / sizeof verdicts[0]; i++) {
+		if (n == (ssize_t)strlen(verdicts[i]) && memcmp(text, verdicts[i], (size_t)n) == 0) {
 			*v = (enum engine_verdict)i;
 			return 1;
 		}
@@ -155,20 +155,29 @@ static int read_verdict(int fd, enum engine_verdict *v, struct err *err)
 	return err_set(err, ERR_REJECTED, n <= 0 ? "the policy engine gave no verdict" : "the policy engine gave something else than one verdict");
 }
 
-int engine_answer(struct engine *e, int slot, enum engine_verdict *v, struct err *err)
+static void own_words(char words[ENGINE_WORDS_MAX], struct launcher_end *end)
+{
+	for (unsigned int i = 0; i < end->words_len; i++)
+		if (end->words[i] == '"') /* they are shown in quotes, and cannot end them */
+			end->words[i] = '\'';
+	text_escape(words, ENGINE_WORDS_MAX, end->words, end->words_len);
+}
+
+int engine_answer(struct engine *e, int slot, enum engine_verdict *v, char words[ENGINE_WORDS_MAX], struct err *err)
 {
 	struct engine_slot *s = &e->slots[slot];
 	int ret;
 
 	if (!s->ended && clock_ms() < s->lost_ms)
 		return 0;
+	own_words(words, &s->end);
 	if (!s->ended || s->end.late)
 		ret = err_set(err, ERR_REJECTED, "the policy engine gave no verdict within %d s", ENGINE_MS / 1000);
 	else if (WIFSIGNALED(s->end.status))
 		ret = err_set(err, ERR_REJECTED, "the policy engine was ended by signal %d", WTERMSIG(s->end.status));
 	else if (s->end.status != 0)
-		ret = err_set(err, ERR_REJECTED, "the policy engine failed with status %d: the policy is none that it understands, or it cannot run",
-		              WEXITSTATUS(s->end.status));
+		ret = err_set(err, ERR_REJECTED, "the policy engine failed with status %d%s", WEXITSTATUS(s->end.status),
+		              words[0] ? "" : ": the policy is none that it understands, or it cannot run");
 	else
 		ret = read_verdict(s->verdict, v, err);
 	close(s->verdict);

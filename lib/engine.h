@@ -17,6 +17,7 @@
 #define ENGINE_MS 2000
 #define ENGINE_LOST_MS 6000 /* then its supervisor has gone without a word */
 #define ENGINE_SLOTS 8      /* questions at once; more wait */
+#define ENGINE_WORDS_MAX 280
 
 struct engine_slot {
 	uint64_t job; /* 0: free */
@@ -51,8 +52,11 @@ enum engine_verdict { ENGINE_TRUE, ENGINE_FALSE, ENGINE_UNDEFINED };
 /* "true", "false", "undefined". */
 const char *engine_verdict_name(enum engine_verdict v);
 
-/* 1: *v, and the slot is free; 0: not yet; -1: the engine failed, *err says how, and the slot is free. */
-int engine_answer(struct engine *e, int slot, enum engine_verdict *v, struct err *err);
+/*
+ * 1: *v, and the slot is free; 0: not yet; -1: the engine failed, *err says how, and the slot is free. words: what it said then to people itself, one
+ * line, escaped, without double quotes; empty if nothing. Whoever wrote the policy may have written them.
+ */
+int engine_answer(struct engine *e, int slot, enum engine_verdict *v, char words[ENGINE_WORDS_MAX], struct err *err);
 
 /* Nobody waits for it any more. */
 void engine_drop(struct engine *e, int slot);

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "sys.h"
 
 #define SWEEPS 1000 /* a fork bomb is slower than that many rounds of SIGKILL */
@@ -33,7 +34,7 @@ static void plain_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static _Noreturn void become(char *const *argv, const int *fds, int count)
+static _Noreturn void become(char *const *argv, const int *fds, int count, int words)
 {
 	static char *const environment[] = { "PATH=/usr/bin:/bin", "LANG=C", NULL };
 	int null = open("/dev/null", O_RDWR | O_NOCTTY);
@@ -41,7 +42,7 @@ static _Noreturn void become(char *const *argv, const int *fds, int count)
 	plain_signals();
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	if (null < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0 || dup2(fds[0], 0) < 0)
+	if (null < 0 || dup2(null, 1) < 0 || dup2(words < 0 ? null : words, 2) < 0 || dup2(fds[0], 0) < 0)
 		_exit(127);
 	for (int i = 1; i < count; i++)
 		if (dup2(fds[i], 2 + i) < 0)
@@ -60,7 +61,7 @@ static pid_t parent_of(const char *pid)
 	char path[64], text[512];
 	ssize_t n;
 
-	snprintf(path, sizeof path, "/proc/%s/stat", pid);
+	snprintf(path, sizeof path, "/proc/%.20s/stat", pid);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -1;
@@ -91,30 +92,73 @@ static void sweep(void)
 	}
 }
 
+/* What it says: the first line that is not empty is kept, the rest thrown away, so that it never waits for us. False: no more comes. */
+static bool hear(int fd, struct launcher_end *end, bool *whole)
+{
+	char text[4096];
+	ssize_t n = read(fd, text, sizeof text);
+
+	for (ssize_t i = 0; i < n && !*whole; i++) {
+		if (text[i] != '\n' && end->words_len < LAUNCHER_WORDS_MAX)
+			end->words[end->words_len++] = text[i];
+		else if (end->words_len > 0)
+			*whole = true;
+	}
+	return n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN));
+}
+
+/* Until it ends, its time is over, or nobody waits for it any more: sock, or a pipe among fds that it writes, has no other end then. */
+static void watch(int pidfd, int sock, const int *fds, int count, int words, struct launcher_end *end, unsigned int run_ms)
+{
+	enum { PID, WORDS, SOCK, FDS }; /* its last words are there when its end is seen */
+	struct pollfd p[FDS + LAUNCHER_FDS_MAX] = { [PID] = { pidfd, POLLIN, 0 }, [WORDS] = { words, POLLIN, 0 }, [SOCK] = { sock, 0, 0 } };
+	int64_t until = clock_ms() + run_ms, left;
+	bool whole = false, alone = false;
+
+	for (int i = 0; i < count; i++)
+		p[FDS + i] = (struct pollfd){ fds[i], 0, 0 };
+	while (!p[PID].revents && !alone && (left = until - clock_ms()) > 0) {
+		if (poll(p, (nfds_t)(FDS + count), (int)left) < 0)
+			continue;
+		if (p[WORDS].revents && !hear(words, end, &whole))
+			p[WORDS].fd = -1;
+		alone = p[SOCK].revents != 0;
+		for (int i = FDS; i < FDS + count; i++) {
+			alone |= (p[i].revents & POLLERR) != 0;
+			if (p[i].revents) /* POLLHUP: one that it reads, written to its end */
+				p[i].fd = -1;
+		}
+	}
+	end->late = !p[PID].revents && !alone;
+}
+
 static _Noreturn void supervise(int sock, uint64_t job, char *const *argv, const int *fds, int count, unsigned int run_ms)
 {
 	struct launcher_end end = { .job = job, .status = 127 << 8 };
+	int words[2], pidfd;
 	pid_t child;
-	int pidfd;
 
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	signal(SIGCHLD, SIG_DFL);
+	if (pipe2(words, O_CLOEXEC) < 0)
+		words[0] = words[1] = -1;
 	child = fork();
 	if (child == 0)
-		become(argv, fds, count);
+		become(argv, fds, count, words[1]);
+	if (words[0] >= 0) {
+		close(words[1]);
+		fcntl(words[0], F_SETFL, O_NONBLOCK);
+	}
+	pidfd = child > 0 ? (int)syscall(SYS_pidfd_open, child, 0) : -1;
+	if (pidfd >= 0)
+		watch(pidfd, sock, fds, count, words[0], &end, run_ms);
 	for (int i = 0; i < count; i++)
 		close(fds[i]);
-	pidfd = child > 0 ? (int)syscall(SYS_pidfd_open, child, 0) : -1;
-	if (pidfd >= 0) {
-		struct pollfd p[] = { { pidfd, POLLIN, 0 }, { sock, 0, 0 } }; /* the socket: POLLHUP, nobody waits any more */
-		end.late = poll(p, 2, (int)run_ms) == 0;
-		if (end.late || !p[0].revents)
-			kill(child, SIGKILL);
+	if (child > 0)
+		kill(child, SIGKILL);
+	if (pidfd >= 0) /* without one there was no clock over it */
 		while (waitpid(child, &end.status, 0) < 0 && errno == EINTR)
 			;
-	} else if (child > 0) {
-		kill(child, SIGKILL); /* no pidfd, no clock over it */
-	}
 	sweep();
 	send(sock, &end, sizeof end, MSG_NOSIGNAL);
 	_exit(0);

@@ -17,6 +17,7 @@
 
 #define LAUNCHER_ARGS_MAX 16
 #define LAUNCHER_FDS_MAX 4
+#define LAUNCHER_WORDS_MAX 300 /* bytes */
 
 struct launcher {
 	int sock; /* non-blocking; readable: launcher_ended() has something to say. -1: not started */
@@ -33,8 +34,8 @@ int launcher_start(struct launcher *l, char *const *argv, unsigned int run_ms, s
 void launcher_stop(struct launcher *l);
 
 /*
- * Starts the program: its descriptors 0, 3, 4 … are fds[0], fds[1], fds[2] …, its 1 and 2 go to /dev/null. The caller closes its own. -1: ERR_SYSTEM (EAGAIN: try
- * again later).
+ * Starts the program: its descriptors 0, 3, 4 … are fds[0], fds[1], fds[2] …, its 1 goes to /dev/null, and of its 2 the first line is kept. The caller closes
+ * its own. If one of fds is a pipe to be written, and nobody can read it any more, the run is ended. -1: ERR_SYSTEM (EAGAIN: try again later).
  */
 int launcher_run(struct launcher *l, uint64_t job, const int *fds, int count, struct err *err);
 
@@ -42,6 +43,10 @@ struct launcher_end {
 	uint64_t job;
 	bool late;  /* it was ended, because its time was over */
 	int status; /* as waitpid() has it; 127 << 8: it could not be started */
+
+	/* The first line that it wrote to stderr, or its beginning: any bytes but a line end. */
+	unsigned int words_len;
+	char words[LAUNCHER_WORDS_MAX];
 };
 
 /* 1: a run has ended, and nothing of it is left; 0: none; -1: the launcher is gone. */

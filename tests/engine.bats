@@ -54,6 +54,78 @@ alone() { # nobody of the engine's is there any more
 	run -0 "$CT" verify default.safetensors true.safetensors
 }
 
+# Whoever writes a policy would write to others' terminals and logs, forge a line of them, or speak as the agent; or nobody learns why a policy fails.
+@test "what an engine says on stderr: its first line, escaped, quoted, cut; to its last word, from whoever ends how" {
+	with --audit "$PWD/audit"
+	local failed='w.safetensors: EKEYREJECTED: its policy cannot be judged: the policy engine failed with status 4'
+	said() { # WORDS LITERAL: what ct says behind `saying`, for what is written to stderr
+		rm -f w.safetensors
+		model w "# words $2"
+		run -1 "$CT" verify w.safetensors
+		[ "$output" = "$failed, saying \"$1\"" ] || { printf '%s\n' "$output"; return 1; }
+	}
+	said 'it is wrong' 'b"it is wrong\nline 2\n"'
+	said 'no line end' 'b"\n\nno line end"'
+	said "a 'no', saying 'yes'" "b'a \"no\", saying \"yes\"'"
+	said '\x1b[31m\x0d\u{202e}\xff\x00\\\\e' 'b"\x1b[31m\r\xe2\x80\xae\xff\x00\\\\e"'
+	rm w.safetensors
+	model w '# words b"'$(printf 'x%.0s' {1..5000})'"'
+	run -1 "$CT" verify w.safetensors
+	[[ $output == "$failed, saying \"xxx"*'xxx..."' ]]
+	[ "${#output}" -lt 450 ]
+	rm w.safetensors
+	model w '# words b""'
+	run -1 "$CT" verify w.safetensors
+	[ "$output" = "$failed: the policy is none that it understands, or it cannot run" ]
+	model h "# holds"
+	run -1 "$CT" verify h.safetensors
+	[[ $output == *'status 1, saying "held"' ]]
+	alone
+	rm w.safetensors
+	model w '# words b"why\x1b\n"'
+	run -1 "$CT" verify w.safetensors
+	run -1 "$CT" policy explain w.safetensors
+	[[ $output == *'cannot be judged: the policy engine failed with status 4, saying "why\x1b"'$'\n'* ]]
+	echo '{}' >input.json
+	run -3 "$CT" policy test --policy-engine "$ENGINE" --input input.json w.safetensors
+	[[ $output == *': the policy engine failed with status 4, saying "why\x1b"' ]]
+	grep -F 'status 4, saying "why\x1b"' "$AGENT_DIR/log"
+	run -0 tail -n 1 audit
+	python3 -c 'import json, sys; assert json.loads(sys.argv[1])["reason"].endswith("saying \"why\\x1b\"")' "$output"
+	run ! grep -aP '[\x00-\x09\x0b-\x1f\x7f]' audit "$AGENT_DIR/log"
+}
+
+# An engine that is told to say much would be late for its verdict, or fill something.
+@test "an engine that shouts is heard to its end, and its verdict counts" {
+	with
+	model shouts "# shouts"
+	run -0 "$CT" verify shouts.safetensors
+	alone
+}
+
+# An engine that quotes the operator's policy, or names his files, would show them to everybody who may open files.
+@test "what an engine says is for the agent's user and root: others get the reason without, log and audit have it" {
+	[ "$(id -u)" = 0 ] || skip_or_fail "takes two users: root"
+	need setpriv
+	echo 'allow-uid 12345' >conf
+	chmod 600 conf
+	with -c "$PWD/conf" --audit "$PWD/audit"
+	model w '# words b"/opt/secret"'
+	mkdir "$AGENT_DIR/x"
+	cp "$CT" w.safetensors "$AGENT_DIR/x"
+	chmod -R go+rX "$AGENT_DIR"
+	run -1 "$AGENT_DIR/x/ct" verify "$AGENT_DIR/x/w.safetensors"
+	[[ $output == *', saying "/opt/secret"' ]]
+	for how in verify "policy explain --json"; do
+		# shellcheck disable=SC2086 # words
+		run -1 setpriv --reuid 12345 --regid 12345 --clear-groups "$AGENT_DIR/x/ct" $how "$AGENT_DIR/x/w.safetensors"
+		[[ $output == *'cannot be judged: the policy engine failed with status 4'* && $output != *secret* && $output != *saying* ]]
+	done
+	grep -c '"uid":12345.*' audit | grep -qx 2
+	run ! grep -v secret <<<"$(grep '"uid":12345' audit)"
+	grep 'uid 12345.*: its policy cannot be judged: .*secret' "$AGENT_DIR/log"
+}
+
 # A runaway would hold a processor for ever; what it started in another session would stay on the machine.
 @test "a policy that never ends is refused, and nothing of a run is left, not in other sessions either" {
 	local w

@@ -2,6 +2,7 @@
 
 The policy's first line is `# WORD …`. What it saw is written to FOLDER: input.json, policy, facts.json.
 """
+import ast
 import json
 import os
 import pathlib
@@ -67,6 +68,17 @@ elif word == "status":
 elif word == "dies":
     say(b"true")
     os.kill(os.getpid(), signal.SIGKILL)
+elif word == "words":  # what stands behind is a Python literal, for stderr
+    os.write(2, ast.literal_eval(policy.split(b"\n")[0].split(None, 2)[2].decode()))
+    sys.exit(4)
+elif word == "shouts":  # more than any pipe holds
+    for _ in range(100):
+        os.write(2, b"more\n" * 4000)
+    say(b"true")
+elif word == "holds":  # somebody is left behind who keeps stderr open
+    orphan("time.sleep(1000)")
+    os.write(2, b"held")
+    sys.exit(1)
 elif word == "floods":
     while True:
         say(b"true" * 100000)
