@@ -190,7 +190,7 @@ static bool write_line(struct audit *a, struct buf *b)
 	bool done = !b->failed && (a->syslog ? send_line(a, b) : write_whole(a, b));
 	a->lost += !done;
 	buf_release(b);
-	return done || !a->required;
+	return done;
 }
 
 bool audit_decision(struct audit *a, const char *event, struct peer *peer, const struct input_file *file, uint64_t set, const char *verdict,
@@ -217,7 +217,7 @@ bool audit_decision(struct audit *a, const char *event, struct peer *peer, const
 		put_number(&b, "set", set);
 	if (file)
 		put_file(&b, file);
-	return write_line(a, &b);
+	return write_line(a, &b) || !a->required;
 }
 
 bool audit_act(struct audit *a, const struct peer *peer, const char *what, uint64_t set)

@@ -5,6 +5,13 @@
 
 #include "clock.h"
 
+/* It is done, also where it cannot be written down: a full disk keeps nobody from locking. */
+static void record(struct agent *a, const struct peer *peer, const char *what, uint64_t set)
+{
+	if (!audit_act(a->audit, peer, what, set))
+		agent_log(a, "%s by pid %d uid %u: its line of the audit is lost", what, peer->pid, peer->uid);
+}
+
 int request_add(struct request *rq, bool has_lifetime, struct agent *a, const struct peer *peer, const struct secret *text, struct reply *reply)
 {
 	uint64_t lifetime = has_lifetime ? rq->lifetime : a->config->lifetime_s;
@@ -13,7 +20,7 @@ int request_add(struct request *rq, bool has_lifetime, struct agent *a, const st
 
 	if (keystore_add(a->keys, text, lifetime, clock_boot_ms(), &added, &why))
 		return reply_err(reply, &why);
-	audit_act(a->audit, peer, "add", added.set);
+	record(a, peer, "add", added.set);
 	agent_log(a, "add: set %llu, %zu keys, %llu s", (unsigned long long)added.set, added.keys, (unsigned long long)lifetime);
 	reply_begin(reply);
 	reply_number(reply, "set", added.set);
@@ -44,7 +51,7 @@ int request_remove(struct request *rq, struct agent *a, const struct peer *peer,
 
 	if (!rq->all && n == 0)
 		return reply_error(reply, ENOENT, "no key set %llu: ct list shows those that are there", (unsigned long long)rq->set);
-	audit_act(a->audit, peer, "remove", rq->set);
+	record(a, peer, "remove", rq->set);
 	agent_log(a, "remove: %zu sets", n);
 	reply_begin(reply);
 	reply_number(reply, "removed", n);
@@ -57,7 +64,7 @@ int request_lock(struct agent *a, const struct peer *peer, const struct secret *
 		return reply_error(reply, EBUSY, "the agent is locked already");
 	if (!passphrase_remember(&a->lock, text))
 		return reply_error(reply, ENOMEM, "OpenSSL makes no digest of the passphrase");
-	audit_act(a->audit, peer, "lock", 0);
+	record(a, peer, "lock", 0);
 	agent_log(a, "lock");
 	reply_begin(reply);
 	return reply_end(reply);
@@ -75,7 +82,7 @@ int request_unlock(struct agent *a, const struct peer *peer, const struct secret
 		return reply_error(reply, EKEYREJECTED, "the passphrase is wrong");
 	}
 	passphrase_clear(&a->lock);
-	audit_act(a->audit, peer, "unlock", 0);
+	record(a, peer, "unlock", 0);
 	agent_log(a, "unlock");
 	reply_begin(reply);
 	return reply_end(reply);

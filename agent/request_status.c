@@ -20,6 +20,8 @@ int request_status(struct agent *a, struct reply *reply)
 	reply_number(reply, "refused", a->opens.refused);
 	reply_number(reply, "failed", a->opens.failed);
 	reply_object_end(reply);
+	reply_string(reply, "policy_engine", engine_state(a->engine));
+	reply_number(reply, "audit_lost", a->audit->lost);
 	reply_object(reply, "hardening");
 	reply_bool(reply, "no_dump", a->hardening.no_dump);
 	reply_bool(reply, "no_core", a->hardening.no_core);

@@ -201,8 +201,10 @@ static int loop(struct server *s, struct pollfd *p, struct conn **who, struct er
 		}
 		if (p[POLL_SIGNALS].revents || p[POLL_FOLLOW].revents)
 			return 0;
-		if (p[POLL_ENGINE].revents && engine_events(s->a->engine) < 0)
-			return err_sys(err, EPIPE, "the process that starts the policy engine has ended");
+		if (p[POLL_ENGINE].revents && engine_events(s->a->engine) < 0) {
+			p[POLL_ENGINE].fd = -1;
+			agent_log(s->a, "the process that starts the policy engine has ended: what needs it is refused until the agent is started anew");
+		}
 		for (size_t i = POLL_CONNS; i < n; i++)
 			if (p[i].revents)
 				go(s, who[i]);

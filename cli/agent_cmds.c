@@ -398,6 +398,10 @@ static void show_status(const struct agent_addr *addr, const struct agent_reply 
 			printf("  files:     %" PRIu64 " served, %" PRIu64 " as ciphertext, %" PRIu64 " refused, %" PRIu64 " failed\n",
 			       number_of(&j, m.value, "served"), number_of(&j, m.value, "ciphertext"), number_of(&j, m.value, "refused"),
 			       number_of(&j, m.value, "failed"));
+		else if (json_is(&j, m.key, "policy_engine") && json_is(&j, m.value, "ended"))
+			printf("  policies:  THE POLICY ENGINE HAS ENDED, and what needs it is refused (start the agent anew)\n");
+		else if (json_is(&j, m.key, "audit_lost") && n > 0)
+			printf("  audit:     %" PRIu64 " LINES LOST\n", n);
 		else if (json_is(&j, m.key, "hardening") && object)
 			printf("  hardening: %s, %s, %s, %s\n", is_true(&j, m.value, "no_dump") ? "not traceable" : "TRACEABLE",
 			       is_true(&j, m.value, "no_core") ? "no core dump" : "CORE DUMPS",

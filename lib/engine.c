@@ -11,6 +11,8 @@
 #include "clock.h"
 #include "text.h"
 
+#define ENGINE_ENDED "the process that starts the policy engine has ended"
+
 /* ---- start ---- */
 
 static int cut(struct engine *e, const char *spec, struct err *err)
@@ -58,7 +60,17 @@ void engine_stop(struct engine *e)
 
 bool engine_there(const struct engine *e)
 {
-	return e->launcher.sock >= 0;
+	return e->command != NULL;
+}
+
+static bool ended(const struct engine *e)
+{
+	return e->launcher.sock < 0;
+}
+
+const char *engine_state(const struct engine *e)
+{
+	return !engine_there(e) ? "none" : ended(e) ? "ended" : "ready";
 }
 
 /* ---- questions ---- */
@@ -104,6 +116,10 @@ int engine_ask(struct engine *e, struct str policy, struct str input, size_t spa
 {
 	int slot = free_slot(e, spare), pipes[2] = { -1, -1 }, fds[3] = { -1, -1, -1 }, ret = -2;
 
+	if (ended(e)) {
+		err_set(err, ERR_REJECTED, ENGINE_ENDED);
+		return -2;
+	}
 	if (slot < 0)
 		return -1;
 	if (pipe2(pipes, O_CLOEXEC) < 0) {
@@ -168,10 +184,12 @@ int engine_answer(struct engine *e, int slot, enum engine_verdict *v, char words
 	struct engine_slot *s = &e->slots[slot];
 	int ret;
 
-	if (!s->ended && clock_ms() < s->lost_ms)
+	if (!s->ended && !ended(e) && clock_ms() < s->lost_ms)
 		return 0;
 	own_words(words, &s->end);
-	if (!s->ended || s->end.late)
+	if (!s->ended && ended(e))
+		ret = err_set(err, ERR_REJECTED, ENGINE_ENDED);
+	else if (!s->ended || s->end.late)
 		ret = err_set(err, ERR_REJECTED, "the policy engine gave no verdict within %d s", ENGINE_MS / 1000);
 	else if (WIFSIGNALED(s->end.status))
 		ret = err_set(err, ERR_REJECTED, "the policy engine was ended by signal %d", WTERMSIG(s->end.status));
@@ -211,5 +229,7 @@ int engine_events(struct engine *e)
 				*s = (struct engine_slot){ 0 };
 		}
 	}
+	if (r < 0)
+		launcher_stop(&e->launcher);
 	return r;
 }

@@ -42,7 +42,12 @@ struct engine {
 #define ENGINE_NONE { .launcher = { .sock = -1 } }
 int engine_start(struct engine *e, const char *spec, struct err *err);
 void engine_stop(struct engine *e);
+
+/* One was started. If its launcher has ended since, all questions are errors. */
 bool engine_there(const struct engine *e);
+
+/* "none", "ready", "ended". */
+const char *engine_state(const struct engine *e);
 
 /* Returns a slot, -1: no more than `spare` are free, ask later; -2 with *err. */
 int engine_ask(struct engine *e, struct str policy, struct str input, size_t spare, struct err *err);
@@ -61,7 +66,7 @@ int engine_answer(struct engine *e, int slot, enum engine_verdict *v, char words
 /* Nobody waits for it any more. */
 void engine_drop(struct engine *e, int slot);
 
-/* To be called when launcher.sock is readable. -1: the launcher is gone. */
+/* To be called when launcher.sock is readable. -1: the launcher is gone, and with it the engine; questions under way are answered with that. */
 int engine_events(struct engine *e);
 
 #endif

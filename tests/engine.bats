@@ -224,6 +224,62 @@ waiting_for() {
 	AGENT_PID=''
 }
 
+# The kernel ends a process when memory is short: files with the default policy would go down with those that need an engine, or a file be served unjudged.
+@test "when the process that starts engines is killed, what needs one is refused, with the reason, and the rest is served" {
+	local i pid rc=0 ended='cannot be judged: the process that starts the policy engine has ended'
+	with
+	model true "# true"
+	model wait "# wait"
+	"$CT" verify wait.safetensors >out 2>&1 &
+	pid=$!
+	waiting_for 1
+	run -0 "$CT" status --json
+	[[ $output == *'"policy_engine":"ready"'* ]]
+	run -0 "$CT" status
+	[[ $output != *policies* ]]
+	pkill -KILL -P "$AGENT_PID"
+	touch saw/go
+	wait "$pid" || rc=$?
+	for ((i = 0; i < 1500; i++)); do
+		[[ $("$CT" status --json) != *'"policy_engine":"ready"'* ]] || { sleep 0.02; continue; }
+		break
+	done
+	run -1 "$CT" verify true.safetensors
+	[ "$output" = "true.safetensors: EKEYREJECTED: its policy $ended" ]
+	run -0 "$CT" verify default.safetensors
+	run -1 "$CT" policy explain true.safetensors
+	[[ $output == *"its policy:            error"* ]]
+	run -0 "$CT" status --json
+	[[ $output == *'"policy_engine":"ended"'* ]]
+	run -0 "$CT" status
+	[[ $output == *"THE POLICY ENGINE HAS ENDED"*"anew"* ]]
+	grep -c 'the process that starts the policy engine has ended: ' "$AGENT_DIR/log"
+	[ "$rc" = 0 ] || grep "$ended" out # it was with its supervisor, which lives on
+	alone
+	agent_stop
+	: >own.rego
+	echo "policy $PWD/own.rego" >conf
+	chmod 600 conf own.rego
+	with -c "$PWD/conf"
+	pkill -KILL -P "$AGENT_PID"
+	run -1 "$CT" verify default.safetensors
+	[[ $output == *"EKEYREJECTED: the operator's policy $ended" ]]
+	agent_stop
+	with
+	pkill -STOP -P "$AGENT_PID"
+	"$CT" verify true.safetensors >out 2>&1 &
+	pid=$!
+	for ((i = 0; i < 1500; i++)); do
+		[ "$(find "/proc/$AGENT_PID/fd" -lname 'pipe:*' | wc -l)" = 0 ] || break # its question has been sent
+		sleep 0.02
+	done
+	pkill -KILL -P "$AGENT_PID"
+	rc=0
+	wait "$pid" || rc=$?
+	[ "$rc" = 1 ]
+	grep "$ended" out
+}
+
 # The kernel ends a process when memory is short. Each would take a place for questions with it, and with the last one no policy is judged any more.
 @test "a supervisor that is killed is an error for who asked, and its place comes back" {
 	local n rc pids=() launcher
@@ -404,7 +460,7 @@ waiting_for() {
 	EOF
 }
 
-# A disk that is full would let opens go unrecorded where records are required; or stop service where they are not.
+# A disk that is full would let opens go unrecorded where records are required, or stop service where they are not; and nobody would notice.
 @test "audit: what cannot be written down is refused on request, and served otherwise" {
 	[ "$(id -u)" = 0 ] || skip_or_fail "a full disk is made by mounting one: root"
 	mkdir full
@@ -413,8 +469,13 @@ waiting_for() {
 	for how in "" --audit-required; do
 		# shellcheck disable=SC2086 # an option or none
 		with --audit "$PWD/full/audit" $how
+		grep 'add by pid .*: its line of the audit is lost' "$AGENT_DIR/log"
 		if [ -z "$how" ]; then
 			run -0 "$CT" verify default.safetensors
+			run -0 "$CT" status
+			[[ $output == *"audit:     2 LINES LOST"* ]]
+			run -0 "$CT" status --json
+			[[ $output == *'"audit_lost":2,'* ]]
 		else
 			run -1 "$CT" verify default.safetensors
 			[[ $output == *"EKEYREJECTED: "*audit* ]]
