@@ -89,6 +89,8 @@ static enum decision_state by_engine(struct decision *state, struct agent *a, co
 	int r;
 
 	if (!state->asking) {
+		if (state->answered)
+			return DECISION_PENDING;
 		r = has_input(state, a, file, peer) ?
 		            (state->slot = engine_ask(a->engine, policy, (struct str){ state->input.data, state->input.len }, spare, &why)) :
 		            err_sys(&why, ENOMEM, "the policy's input");
@@ -99,6 +101,7 @@ static enum decision_state by_engine(struct decision *state, struct agent *a, co
 	r = state->asking ? engine_answer(a->engine, state->slot, &v, words, &why) : -1;
 	if (r == 0)
 		return DECISION_PENDING;
+	state->answered = state->asking;
 	state->asking = false;
 	*says = r < 0 ? "error" : engine_verdict_name(v);
 	d->disposition = WIRE_REFUSE;
@@ -182,6 +185,7 @@ enum decision_state decision_ask(struct decision *state, struct agent *a, const 
                                  struct policy_decision *d)
 {
 	*d = (struct policy_decision){ 0 };
+	state->answered = false;
 	if (by_policies(state, a, file, peer, d) == DECISION_PENDING)
 		return DECISION_PENDING;
 	if (d->disposition == WIRE_SERVE) {

@@ -30,6 +30,7 @@ struct decision {
 	enum { DECISION_FILE, DECISION_STANDING, DECISION_RULES } step;
 	bool asking; /* the engine, in that slot */
 	int slot;
+	bool answered; /* in this turn: its next question comes behind those of others who have waited longer */
 	struct buf input;
 	struct buf claims; /* for the input; set before the first question */
 

@@ -134,6 +134,33 @@ static int accept_some(struct server *s, struct err *err)
 	return 0;
 }
 
+/* POLLHUP: both ways are shut, so nobody waits for the answer. One who has only said all that he has to say is no such case. */
+static void hung_up(struct server *s, struct conn *c)
+{
+	agent_log(s->a, "pid %d uid %u: gone before its policy was judged", c->peer.pid, c->peer.uid);
+	end(s, c);
+}
+
+/* First come, first served. asking: those whose question is with the engine, so that the others find the slots of the answered ones free. */
+static void decide(struct server *s, bool asking)
+{
+	struct conn *c, *last = NULL;
+
+	do {
+		c = NULL;
+		for (size_t i = 0; i < SERVER_CONNS_MAX; i++) {
+			struct conn *x = &s->conns[i];
+
+			if (x->state == CONN_DECIDE && x->request.decision.asking == asking && (!last || x->serial > last->serial) &&
+			    (!c || x->serial < c->serial))
+				c = x;
+		}
+		last = c;
+		if (c)
+			go(s, c);
+	} while (c);
+}
+
 static void end_overdue(struct server *s, int64_t now)
 {
 	for (size_t i = 0; i < SERVER_CONNS_MAX; i++) {
@@ -180,7 +207,7 @@ static size_t fill(const struct server *s, struct pollfd *p, struct conn **who, 
 	for (size_t i = 0; i < SERVER_CONNS_MAX; i++) {
 		short events = conn_events(&s->conns[i]);
 
-		if (!events)
+		if (!events && s->conns[i].state != CONN_DECIDE)
 			continue;
 		who[n] = &own->conns[i];
 		p[n++] = (struct pollfd){ s->conns[i].fd, events, 0 };
@@ -206,11 +233,13 @@ static int loop(struct server *s, struct pollfd *p, struct conn **who, struct er
 			agent_log(s->a, "the process that starts the policy engine has ended: what needs it is refused until the agent is started anew");
 		}
 		for (size_t i = POLL_CONNS; i < n; i++)
+			if (p[i].revents && who[i]->state == CONN_DECIDE)
+				hung_up(s, who[i]);
+		decide(s, true);
+		decide(s, false);
+		for (size_t i = POLL_CONNS; i < n; i++)
 			if (p[i].revents)
 				go(s, who[i]);
-		for (size_t i = 0; i < SERVER_CONNS_MAX; i++)
-			if (s->conns[i].state == CONN_DECIDE)
-				go(s, &s->conns[i]);
 		if (p[POLL_LISTEN].revents && accept_some(s, err))
 			return -1;
 		give_room(s);

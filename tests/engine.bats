@@ -224,6 +224,79 @@ waiting_for() {
 	AGENT_PID=''
 }
 
+# Who asks and goes, again and again, would keep every place for questions; and the audit would tell of decisions that nobody was told.
+@test "who hangs up while his policy is being judged gives the question up; who only stops sending does not" {
+	local i pid rc=0
+	with --audit "$PWD/audit"
+	model wait "# wait"
+	"$CT" verify wait.safetensors >out 2>&1 &
+	pid=$!
+	waiting_for 1
+	kill -KILL "$pid"
+	wait "$pid" || true
+	for ((i = 0; i < 1500; i++)); do
+		! grep -q "pid $pid uid .*: gone before its policy was judged" "$AGENT_DIR/log" || break
+		sleep 0.02
+	done
+	grep "pid $pid uid .*: gone before its policy was judged" "$AGENT_DIR/log"
+	for ((i = 0; i < 1500; i++)); do
+		! alone || break
+		sleep 0.02
+	done
+	alone
+	run ! grep '"event":"open"' audit
+	python3 "$ROOT/tests/peer.py" open wait.safetensors >out & # shuts one way down behind its request
+	pid=$!
+	waiting_for 2
+	touch saw/go
+	wait "$pid"
+	grep '"disposition":"\(serve\|refuse\)"' out # refuse: a slow machine
+	grep -c '"event":"open"' audit | grep -qx 1
+	run -0 "$CT" verify default.safetensors
+}
+
+# Who came later would be served first, for as long as more come.
+@test "questions that wait for a place get it in the order in which they came" {
+	with
+	model wait "# wait"
+	local i
+	for i in {0..5}; do
+		model "w$i" "# wait $i"
+	done
+	# An idle connection for each of the late ones: it leaves its place in the agent's table to the next that comes.
+	python3 - "$ROOT/tests" <<-'EOF'
+		import pathlib, sys
+		sys.path.insert(0, sys.argv[1])
+		import peer
+		ping = peer.frame({"v": 1, "op": "ping"})
+		idle = []
+		for _ in range(6):
+		    idle.append(peer.dial())
+		    peer.exchange(ping)  # it has its place
+		first = [peer.dial() for _ in range(8)]
+		for s in first:
+		    s.sendall(peer.open_frame("wait.safetensors"))
+		    peer.exchange(ping)
+		late = []
+		for i in range(6):
+		    idle.pop().close()  # the last in the table first
+		    peer.exchange(ping)
+		    late.append(peer.dial())
+		    late[-1].sendall(peer.open_frame(f"w{i}.safetensors"))
+		    peer.exchange(ping)
+		pathlib.Path("saw/go").touch()
+		for s in first + late:
+		    s.settimeout(60)
+		    assert s.recv(8)
+	EOF
+	python3 - <<-'EOF'
+		import json, pathlib
+		seen = [(json.loads((f / "facts.json").read_text())["order"], (f / "policy").read_bytes().split()[2:]) for f in pathlib.Path("saw").iterdir() if f.is_dir()]
+		late = [int(w[0]) for _, w in sorted(seen) if w]
+		assert late == [0, 1, 2, 3, 4, 5], late
+	EOF
+}
+
 # The kernel ends a process when memory is short: files with the default policy would go down with those that need an engine, or a file be served unjudged.
 @test "when the process that starts engines is killed, what needs one is refused, with the reason, and the rest is served" {
 	local i pid rc=0 ended='cannot be judged: the process that starts the policy engine has ended'

@@ -1,6 +1,6 @@
 """A policy engine that does what the policy's text tells it to: `engine.py FOLDER [ARGS]`, behind the interface of docs/POLICY.md.
 
-The policy's first line is `# WORD …`. What it saw is written to FOLDER: input.json, policy, facts.json.
+The policy's first line is `# WORD …`. What it saw is written to FOLDER/PID: input.json, policy, facts.json.
 """
 import ast
 import json
@@ -27,7 +27,7 @@ except OSError:
 (out / "facts.json").write_text(json.dumps({
     "argv": sys.argv[2:], "env": dict(os.environ), "cwd": os.getcwd(), "policy_writable": writable,
     "fds": sorted(int(f) for f in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{f}")),
-    "out": os.readlink("/proc/self/fd/1"), "pgid": os.getpgid(0) == os.getpid()}))
+    "out": os.readlink("/proc/self/fd/1"), "pgid": os.getpgid(0) == os.getpid(), "order": os.getppid()}))
 
 
 def say(what):
