@@ -35,15 +35,23 @@ static int copy_word(char **place, const char *word, const char **what)
 	return *place ? 0 : -1;
 }
 
+/* Its reason is the file's; static, since it outlives the call: one thread reads configurations. */
 static int read_policy(char **place, const char *path, const char **what)
 {
-	struct secret *text = path[0] == '/' ? trusted_read(path, 022, CONFIG_POLICY_MAX, NULL) : NULL;
+	static struct err why;
+	struct secret *text;
 
-	*what = "policy takes the absolute path of a regular file that is yours or root's, that others may not write, of at most 1 MiB";
+	*what = "policy takes the absolute path of a file";
+	if (path[0] != '/')
+		return -1;
+	*what = why.text;
+	text = trusted_read(path, 022, CONFIG_POLICY_MAX, &why);
 	if (!text)
 		return -1;
-	*what = "policy: a NUL byte in the file";
-	*place = memchr(text->data, 0, text->len) ? NULL : strndup((const char *)text->data, text->len);
+	if (memchr(text->data, 0, text->len))
+		*what = "policy: a NUL byte in the file";
+	else if (!(*place = strndup((const char *)text->data, text->len)))
+		*what = "no memory";
 	secret_free(text);
 	return *place ? 0 : -1;
 }

@@ -459,9 +459,31 @@ waiting_for() {
 	printf 'attribute a b\nattribute a c\n' >conf
 	run -3 "$BUILD/ct-agent" -f -s "$PWD/s" -c conf --policy-engine "$ENGINE"
 	[[ $output == *"conf:2: "*already* ]]
-	chmod 666 own.rego
+	says() { # of a policy's line
+		run -3 "$BUILD/ct-agent" -f -s "$PWD/s" -c conf --policy-engine "$ENGINE"
+		[ "$output" = "ct-agent: EBADMSG: conf:1: $1" ] || { printf '%s\n' "$output"; return 1; }
+	}
+	echo "policy own.rego" >conf
+	says "policy takes the absolute path of a file"
+	echo "policy $PWD/nothing" >conf
+	says "$PWD/nothing: No such file or directory"
+	echo "policy $PWD" >conf
+	says "$PWD is not a regular file"
 	echo "policy $PWD/own.rego" >conf
-	run -3 "$BUILD/ct-agent" -f -s "$PWD/s" -c conf --policy-engine "$ENGINE"
+	chmod 666 own.rego
+	says "others may write $PWD/own.rego (mode 0666): chmod go-w $PWD/own.rego"
+	chmod 600 own.rego
+	printf 'a\0b' >own.rego
+	says "policy: a NUL byte in the file"
+	truncate -s 1048577 own.rego
+	says "$PWD/own.rego has more than 1048576 bytes"
+	: >own.rego
+	if [ -z "$SANITIZE" ]; then
+		preload none <<<'#include <errno.h>
+			#include <stddef.h>
+			char *strndup(const char *s, size_t n) { (void)s; (void)n; errno = ENOMEM; return NULL; }'
+		LD_PRELOAD=$PWD/none.so says "no memory"
+	fi
 	chmod 600 own.rego
 	run -3 "$BUILD/ct-agent" -f -s "$PWD/s" -c conf
 	[[ $output == *"--policy-engine"* ]]
