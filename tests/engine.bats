@@ -521,6 +521,33 @@ waiting_for() {
 	[[ $output == *"EKEYREJECTED: "*remote* ]]
 }
 
+# The example that others start from would take a yes from what is no Rego, or leave a file behind for each policy that is killed.
+@test "policies/opa-engine.sh: verdicts, errors, what is no Rego; nothing left in /tmp by one that was killed" {
+	mkdir opa
+	printf '#!/bin/sh\nexec %s %s "$@"\n' "$(python3 -c 'import sys; print(sys.executable)')" "$ROOT/tests/standins/opa.py" >opa/opa
+	chmod +x opa/opa
+	ENGINE="exec:$ROOT/policies/opa-engine.sh $PWD/opa/opa /capabilities.json"
+	judged() { # NAME POLICY STATUS WHAT
+		model "$1" "$2"
+		run "-$3" "$CT" verify "$1.safetensors"
+		[[ $output == *"$4"* ]] || { printf '%s\n' "$output"; return 1; }
+	}
+	AGENT_OPTS=(--policy-engine "$ENGINE")
+	agent_start "$PWD/k.jwk"
+	judged true $'package model\n# true' 0 ''
+	judged false $'package model\n# false' 1 'its policy says no: '
+	judged undefined $'package model\n# undefined' 1 'undefined'
+	judged other $'package model\n# other' 1 'status 5'
+	judged two $'package model\n# two' 1 'status 5'
+	judged error $'package model\n# error' 1 'status 5'
+	judged yaml $'model: {allow: true}\n# true' 1 'status 4, saying "1 error occurred: 1:1: rego_parse_error: package expected"'
+	judged loop $'package model\n# loop' 1 'no verdict within 2 s'
+	run ! pgrep -f "$ROOT/tests/standins/opa.py"
+	local left
+	left=$(find /tmp -maxdepth 1 -name 'ct-opa.*' | wc -l)
+	[ "$left" = 0 ]
+}
+
 # Who got which model's keys would be in no record, or a stranger's text would forge a line of it.
 @test "audit: a line of JSON for each decision and each change of keys; no secret, no foreign control character" {
 	"$CT" keygen -q --kid-enc $'k\u202e"\\' --kid-sign ks -o odd.jwk
