@@ -58,7 +58,8 @@ static int unlock_here(struct model *m, const struct jwk_set *set, struct err *e
 	if (unlock_verify(set, 1, file_header(m->file), c, &which, err) < 0)
 		return -1;
 	if (!policy_is_default(c->local))
-		return err_set(err, ERR_REJECTED, "its policy is not the default one, and there is no policy engine to ask: ct inspect shows it");
+		return err_set(err, ERR_REJECTED, "its policy is not the default one, and with --keys nobody judges it: without --keys the agent does (ct add, "
+		               "ct-agent --policy-engine); ct inspect shows it");
 	struct secret *keys = unlock_keys(set, c, err);
 	if (!keys)
 		return -1;

@@ -425,6 +425,21 @@ waiting_for() {
 	EOF
 }
 
+# Who has the keys in hand would not learn which command opens the file, or open it past its policy.
+@test "with --keys no policy but the default is taken for true, and the message names the way that works" {
+	model true "# true"
+	local how="EKEYREJECTED: its policy is not the default one, and with --keys nobody judges it: without --keys the agent does"
+	run -1 "$CT" verify --keys k.jwk true.safetensors
+	[[ $output == "true.safetensors: $how"* ]]
+	run -3 "$CT" decrypt --keys k.jwk true.safetensors out.safetensors
+	[[ $output == "ct: true.safetensors: $how"* ]]
+	[ ! -e out.safetensors ]
+	with
+	run -0 "$CT" verify true.safetensors
+	run -0 "$CT" decrypt -q true.safetensors out.safetensors
+	cmp <(tail -c 1000 out.safetensors) <(tail -c 1000 plain.safetensors)
+}
+
 # The operator's no would be overruled by a publisher's yes, or the other way round.
 @test "the operator's own policy and the file's must both allow" {
 	printf '# expect\ninput["file"]["tensors"] == 4\n' >own.rego

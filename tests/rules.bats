@@ -342,6 +342,43 @@ refused() {
 	grep -F 'allow exe=/a|deny=>' answers | grep -F "line 1 of"
 }
 
+# On a machine whose /proc hides other users' processes the agent would end, or take what it cannot see for what fits.
+@test "hidepid=2: another user's cgroup is unknown, his own is not; engines' leftovers are found all the same" {
+	need setpriv
+	[ "$(id -u)" = 0 ] || skip_or_fail "needs root, to mount a /proc and to be two users"
+	local d
+	OTHERS=$(mktemp -d /tmp/ctXXXXXX)
+	d=$OTHERS
+	chmod 755 "$d"
+	mkdir "$d/s" "$d/saw"
+	printf '# orphan' >orphan.rego
+	"$CT" encrypt -q --keys "$T/a.jwk" --policy orphan.rego "$T/plain.safetensors" "$d/orphan.safetensors"
+	cp "$A" "$BUILD/ct-agent" "$CT" "$ROOT/tests/standins/engine.py" "$ROOT"/tests/{peer,judge}.py "$d"
+	cp "$T/a.jwk" "$d/s/k"
+	chmod -R a+rX "$d"
+	chown -R 12345 "$d/s" "$d/saw"
+	chmod 600 "$d/s/k"
+	printf 'allow-uid 12346\ndeny cgroup=/nowhere/at/all\n' >"$d/conf"
+	cat >private.sh <<-'EOF'
+		set -eu
+		d=$1
+		as() { setpriv --reuid "$1" --regid "$1" --clear-groups env PYTHONDONTWRITEBYTECODE=1 CT_AGENT_SOCK="$d/s/s" CT_AGENT_UID=12345 "${@:2}"; }
+		mount -t proc -o hidepid=2 proc /proc
+		if as 12346 test -e "/proc/$$"; then exit 1; fi # what is to be tested is there
+		as 12345 "$d/ct-agent" -s "$d/s/s" -c "$d/conf" --policy-engine "exec:/usr/bin/python3 $d/engine.py $d/saw" >/dev/null
+		trap 'as 12345 "$d/ct-agent" -k -s "$d/s/s"' EXIT
+		as 12345 "$d/ct" add -q "$d/s/k"
+		as 12345 "$d/ct" verify "$d/a.safetensors" "$d/orphan.safetensors"
+		if kill -0 "$(cat "$d"/saw/*/orphan)"; then exit 1; fi
+		as 12346 /usr/bin/python3 "$d/peer.py" open "$d/a.safetensors"
+		as 12346 "$d/ct" policy explain --json "$d/a.safetensors" || echo "status $?"
+		as 12345 "$d/ct" verify "$d/a.safetensors"
+	EOF
+	run -0 timeout 120 unshare -m bash private.sh "$d" 3>&-
+	says '"disposition":"refuse"' "line 2 of the agent's configuration asks for the program's cgroup, which the agent cannot find out" 'status 1' '"input":{"peer":{"uid":12346,'
+	[[ $output != *'"cgroup":'* && ${lines[-1]} == "$d/a.safetensors: ok" ]]
+}
+
 # removed: a copy of cat reads $A once its own file is gone; it waits at a pipe until then.
 removed() {
 	local job rc=0

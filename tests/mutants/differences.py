@@ -181,7 +181,7 @@ RULES = {
                    r"iv or tag are not base64 of 12 and of 16 bytes|an IV or a tag of another length|"
                    r"not exactly 16 bytes of tags per chunk)$", lengths),
     7: ("EBADMSG", r"^header: __policy__: a NUL in a policy$", policy_nul),
-    8: ("EKEYREJECTED", r"^its policy is not the default one, and there is no policy engine to ask", other_policy),
+    8: ("EKEYREJECTED", r"^its policy is not the default one, and with --keys nobody judges it", other_policy),
     10: ("ok", "", fnuz),
     11: ("EBADMSG", r"^(header: __\w+__: )?malformed JSON at byte \d+: nested too deeply$", deep),
     13: ("ok", "", huge_number),
