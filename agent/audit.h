@@ -23,7 +23,7 @@ struct audit {
 
 #define AUDIT_NONE { .fd = -1 }
 
-/* "stderr", "syslog", or a file's absolute path: appended to, made with mode 0600. -1: it cannot be opened, is no regular file, or others may write it. */
+/* "stderr", "syslog", or a file's absolute path: appended to, made with mode 0600. -1: it cannot be opened, or is none of trusted.h. */
 int audit_open(struct audit *a, const char *where, bool required, struct err *err);
 void audit_close(struct audit *a);
 

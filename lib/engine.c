@@ -120,6 +120,10 @@ int engine_ask(struct engine *e, struct str policy, struct str input, size_t spa
 		err_set(err, ERR_REJECTED, ENGINE_ENDED);
 		return -2;
 	}
+	if (policy.len > ENGINE_POLICY_MAX) {
+		err_set(err, ERR_REJECTED, "it is longer than %u bytes", ENGINE_POLICY_MAX);
+		return -2;
+	}
 	if (slot < 0)
 		return -1;
 	if (pipe2(pipes, O_CLOEXEC) < 0) {

@@ -18,6 +18,7 @@
 #define ENGINE_LOST_MS 6000 /* then its supervisor has gone without a word */
 #define ENGINE_SLOTS 8      /* questions at once; more wait */
 #define ENGINE_WORDS_MAX 280
+#define ENGINE_POLICY_MAX 1048576u /* bytes; each question copies it */
 
 struct engine_slot {
 	uint64_t job; /* 0: free */

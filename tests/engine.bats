@@ -140,6 +140,31 @@ alone() { # nobody of the engine's is there any more
 	alone
 }
 
+# A policy as long as a header may be would be copied for each question, beyond what the agent holds of others' bytes.
+@test "a policy of more than 1 MiB is not asked about, one of 1 MiB is" {
+	local n
+	with
+	model true "# true"
+	for n in 1048576 1048577; do
+		python3 - "$ROOT/tests" "$n" <<-'EOF'
+			import base64, json, struct, sys
+			sys.path.insert(0, sys.argv[1])
+			import judge
+			raw = open("true.safetensors", "rb").read()
+			n, _, meta, tensors = judge.split(raw)
+			meta["__policy__"] = judge.text({"local": "# true\n".ljust(int(sys.argv[2])), "remote": judge.DEFAULT_POLICY})
+			key = [k for k in json.load(open("k.jwk"))["keys"] if k["kty"] == "okp"][0]
+			meta["__signature__"] = base64.b64encode(judge.ed25519_sign(base64.b64decode(key["d"]), judge.signed_bytes(meta, tensors))).decode()
+			head = judge.canonical(meta, tensors, ())
+			head += b" " * (-len(head) % 8)
+			open(f"{sys.argv[2]}.safetensors", "wb").write(struct.pack("<Q", len(head)) + head + raw[8 + n:])
+		EOF
+	done
+	run -0 "$CT" verify 1048576.safetensors
+	run -1 "$CT" verify 1048577.safetensors
+	[[ $output == *"EKEYREJECTED: its policy cannot be judged: it is longer than 1048576 bytes" ]]
+}
+
 # One slow policy would be everybody's outage.
 @test "others are served while an engine thinks, more of them than it has slots; all get their answer" {
 	local i pids=()
@@ -595,6 +620,25 @@ waiting_for() {
 		        for part in ("k", "d"):
 		            assert part not in k or (k[part] not in raw and base64.b64decode(k[part]).hex() not in raw)
 	EOF
+}
+
+# Who owns the record of what was opened can rewrite it; a pipe or a device is none.
+@test "audit: a file that is somebody else's, that others may write, or that is no file ends the agent at its start" {
+	no() { # PATH REASON
+		run -3 "$BUILD/ct-agent" -f -s "$PWD/s" --audit "$1"
+		[[ $output == "ct-agent: "*"$2"* ]] || { printf '%s\n' "$output"; return 1; }
+	}
+	touch a
+	chmod 660 a
+	no "$PWD/a" "EKEYREJECTED: others may write $PWD/a (mode 0660)"
+	chmod 600 a
+	no a "EBADMSG: --audit takes"
+	no /dev/null "EKEYREJECTED: /dev/null is not a regular file"
+	mkfifo f
+	no "$PWD/f" "ENXIO: "
+	[ "$(id -u)" = 0 ] || skip_or_fail "a file of another user's: root"
+	chown 12345 a
+	no "$PWD/a" "EKEYREJECTED: $PWD/a belongs to uid 12345"
 }
 
 # A disk that is full would let opens go unrecorded where records are required, or stop service where they are not; and nobody would notice.
