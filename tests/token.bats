@@ -270,9 +270,12 @@ scan() { # scan [--data-keys FILE] KEYS WHERE…: prints what it found
 	[ "$(id -u)" = 0 ] || skip_or_fail "needs root, who reads every memory"
 	agent_with "token $URI verify=$T/a.verify"
 	held "$PWD/ready" "$T/a.safetensors"
+	local keeper
+	keeper=$(keeper)
 	gcore -o agent "$AGENT_PID" >/dev/null 2>&1
+	gcore -o agent "$keeper" >/dev/null 2>&1
 	gcore -o client "$CLIENT" >/dev/null 2>&1
-	run -0 scan "$T/a.jwk" "$AGENT_PID" "$CLIENT" "agent.$AGENT_PID" "client.$CLIENT"
+	run -0 scan "$T/a.jwk" "$AGENT_PID" "$keeper" "$CLIENT" "agent.$AGENT_PID" "agent.$keeper" "client.$CLIENT"
 	echo "$output"
 	[ ${#lines[@]} = 1 ]
 	[[ $output == "scanned "* ]]
@@ -284,13 +287,14 @@ scan() { # scan [--data-keys FILE] KEYS WHERE…: prints what it found
 
 	agent_stop
 	AGENT_OPTS=()
+	AGENT_VIA=("$PROBES/refuse" memfd_secret --)
 	agent_start "$T/a.jwk"
 	held "$PWD/ready2" "$T/a.safetensors"
 	gcore -o client2 "$CLIENT" >/dev/null 2>&1
 	run -0 scan "$T/a.jwk" "$CLIENT" "client2.$CLIENT"
 	echo "$output"
 	[ ${#lines[@]} = 1 ]
-	run -0 scan "$T/a.jwk" "$AGENT_PID"
+	run -0 scan "$T/a.jwk" "$(keeper)"
 	says "master a raw"
 	kill "$CLIENT"
 }
