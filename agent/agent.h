@@ -1,8 +1,8 @@
 /*
  * agent: what the modules of ct-agent share: one agent's state and its log.
  *
- * ct-agent is one thread: nothing here is locked, nothing blocks but the poll in server.c. Layers: main → server → request → decision
- * → rules → keystore, peer → lib.
+ * ct-agent is one thread: nothing here is locked, nothing blocks but the poll in server.c and, for a limited time, a question to the keeper. Layers: main → server →
+ * request → decision → rules → keystore, peer → keeper → lib.
  */
 #ifndef CT_AGENT_H
 #define CT_AGENT_H
@@ -22,7 +22,7 @@ struct agent {
 	struct keystore *keys;
 	struct audit *audit;
 	struct engine *engine; /* engine_there() says whether there is one */
-	struct hardening hardening;
+	struct hardening hardening, keeper_hardening;
 	struct passphrase lock; /* set: locked */
 	int64_t started_ms;     /* clock_boot_ms() */
 	int64_t unlock_at_ms;   /* clock_boot_ms(): no try before, because the last passphrase was wrong */

@@ -17,4 +17,10 @@ bool harden_descriptors(void);
 
 void harden_process(struct hardening *h);
 
+/* Descriptors 0, 1, 2 go to /dev/null. */
+bool harden_to_null(void);
+
+/* The keeper (keeper.h), which is forked off such a process, when it has opened its tokens; tokens: there are some, whose modules may do anything. */
+void harden_keeper(struct hardening *h, bool tokens);
+
 #endif

@@ -9,6 +9,7 @@ int request_status(struct agent *a, struct reply *reply)
 {
 	reply_begin(reply);
 	reply_number(reply, "pid", (uint64_t)getpid());
+	reply_number(reply, "keeper", (uint64_t)keystore_keeper(a->keys));
 	reply_string(reply, "version", CT_VERSION);
 	reply_number(reply, "sets", keystore_count(a->keys));
 	reply_bool(reply, "locked", a->lock.set);
@@ -27,6 +28,7 @@ int request_status(struct agent *a, struct reply *reply)
 	reply_bool(reply, "no_core", a->hardening.no_core);
 	reply_bool(reply, "no_new_privs", a->hardening.no_new_privs);
 	reply_bool(reply, "memory_locked", keystore_in_locked_memory(a->keys));
+	reply_bool(reply, "memory_hidden", keystore_in_hidden_memory(a->keys));
 	reply_object_end(reply);
 	return reply_end(reply);
 }

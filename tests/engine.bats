@@ -218,7 +218,7 @@ waiting_for() {
 @test "signals that are meant for the agent do not end the process that starts engines" {
 	local sig launcher
 	with
-	launcher=$(pgrep -P "$AGENT_PID")
+	launcher=$(pgrep -x -P "$AGENT_PID" ct-launcher)
 	model true "# true"
 	for sig in TERM HUP INT QUIT; do
 		kill -s "$sig" "$launcher"
@@ -322,7 +322,6 @@ waiting_for() {
 	EOF
 }
 
-# The kernel ends a process when memory is short: files with the default policy would go down with those that need an engine, or a file be served unjudged.
 @test "when the process that starts engines is killed, what needs one is refused, with the reason, and the rest is served" {
 	local i pid rc=0 ended='cannot be judged: the process that starts the policy engine has ended'
 	with
@@ -335,7 +334,7 @@ waiting_for() {
 	[[ $output == *'"policy_engine":"ready"'* ]]
 	run -0 "$CT" status
 	[[ $output != *policies* ]]
-	pkill -KILL -P "$AGENT_PID"
+	pkill -KILL -x -P "$AGENT_PID" ct-launcher
 	touch saw/go
 	wait "$pid" || rc=$?
 	for ((i = 0; i < 1500; i++)); do
@@ -359,19 +358,19 @@ waiting_for() {
 	echo "policy $PWD/own.rego" >conf
 	chmod 600 conf own.rego
 	with -c "$PWD/conf"
-	pkill -KILL -P "$AGENT_PID"
+	pkill -KILL -x -P "$AGENT_PID" ct-launcher
 	run -1 "$CT" verify default.safetensors
 	[[ $output == *"EKEYREJECTED: the operator's policy $ended" ]]
 	agent_stop
 	with
-	pkill -STOP -P "$AGENT_PID"
+	pkill -STOP -x -P "$AGENT_PID" ct-launcher
 	"$CT" verify true.safetensors >out 2>&1 &
 	pid=$!
 	for ((i = 0; i < 1500; i++)); do
 		[ "$(find "/proc/$AGENT_PID/fd" -lname 'pipe:*' | wc -l)" = 0 ] || break # its question has been sent
 		sleep 0.02
 	done
-	pkill -KILL -P "$AGENT_PID"
+	pkill -KILL -x -P "$AGENT_PID" ct-launcher
 	rc=0
 	wait "$pid" || rc=$?
 	[ "$rc" = 1 ]
@@ -382,7 +381,7 @@ waiting_for() {
 @test "a supervisor that is killed is an error for who asked, and its place comes back" {
 	local n rc pids=() launcher
 	with
-	launcher=$(pgrep -P "$AGENT_PID")
+	launcher=$(pgrep -x -P "$AGENT_PID" ct-launcher)
 	model wait "# wait"
 	model true "# true"
 	for n in 1 2 3 4 5 6 7 8; do
