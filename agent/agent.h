@@ -12,6 +12,7 @@
 
 #include "audit.h"
 #include "config.h"
+#include "constraints.h"
 #include "engine.h"
 #include "harden.h"
 #include "keystore.h"
@@ -20,6 +21,7 @@
 struct agent {
 	const struct config *config;
 	struct keystore *keys;
+	struct constraints_table constraints;
 	struct audit *audit;
 	struct engine *engine; /* engine_there() says whether there is one */
 	struct hardening hardening;

@@ -15,6 +15,7 @@
 #include "agent.h"
 #include "agent_client.h"
 #include "clock.h"
+#include "duration.h"
 #include "listener.h"
 #include "server.h"
 #include "text.h"
@@ -79,29 +80,6 @@ static bool parse_number(const char *text, unsigned long max, unsigned long *v, 
 	return !errno && *v >= 1 && *v <= max;
 }
 
-static bool parse_lifetime(const char *text, unsigned int *seconds)
-{
-	static const char units[] = "smhd";
-	static const unsigned int factor[] = { 1, 60, 3600, 86400 };
-	unsigned long v;
-	char *end;
-	unsigned int f = 1;
-
-	if (!parse_number(text, UINT32_MAX, &v, &end))
-		return false;
-	if (*end) {
-		const char *u = strchr(units, *end);
-
-		if (!u || end[1])
-			return false;
-		f = factor[u - units];
-	}
-	if (v > UINT32_MAX / f)
-		return false;
-	*seconds = (unsigned int)v * f;
-	return true;
-}
-
 /* -1: go on; else the exit status. */
 static int parse_options(struct options *o, int argc, char **argv)
 {
@@ -133,7 +111,7 @@ static int parse_options(struct options *o, int argc, char **argv)
 			o->config = optarg;
 			break;
 		case 't':
-			if (!parse_lifetime(optarg, &o->lifetime_s))
+			if (!duration_parse(optarg, &o->lifetime_s))
 				return bad_usage("-t takes a time such as 3600, 90m, 8h or 7d");
 			break;
 		case 'P':
@@ -339,6 +317,7 @@ out:
 	audit_close(&audit);
 	engine_stop(&engine);
 	keystore_free(a.keys);
+	constraints_clear(&a.constraints);
 	passphrase_clear(&a.lock);
 	if (l.fd >= 0)
 		listener_close(&l);

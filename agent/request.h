@@ -2,7 +2,8 @@
  * request: one message of the protocol (docs/PROTOCOL.md), from its JSON to its reply.
  *
  * The server calls, in this order: request_parse() when the JSON is there, request_take() when the blob is, then request_work()
- * until it says READY. Nothing here waits or knows of sockets. Order of an open: layout, signature, policy, rules, unwrap.
+ * until it says READY. Nothing here waits or knows of sockets. Order of an open: layout, signature, policy, rules, the set's
+ * constraints, unwrap.
  */
 #ifndef CT_AGENT_REQUEST_H
 #define CT_AGENT_REQUEST_H
@@ -12,6 +13,7 @@
 #include <stdint.h>
 
 #include "agent.h"
+#include "constraints.h"
 #include "crypto_info.h"
 #include "decision.h"
 #include "header.h"
@@ -27,6 +29,7 @@ struct request {
 	unsigned int seen; /* a bit a member that came */
 	uint64_t size, lifetime, set;
 	bool all;
+	struct constraints asked; /* of an add */
 
 	/* an open, between its steps */
 	bool opened;
@@ -35,6 +38,10 @@ struct request {
 	uint8_t sha256[SHA256_LEN]; /* of its 8 + N bytes */
 	uint64_t key_set;
 	struct decision decision;
+	const char *constraints_say;   /* "none", "fit", "unfit"; static text */
+	bool unfit;                    /* what the set is bound to does not hold */
+	struct policy_decision passed; /* over, the first set of which that is true; reason empty: none was */
+	uint64_t passed_set;
 };
 
 /*

@@ -10,24 +10,34 @@ int request_add(struct request *rq, bool has_lifetime, struct agent *a, const st
 	uint64_t lifetime = has_lifetime ? rq->lifetime : a->config->lifetime_s;
 	struct keystore_added added;
 	struct err why;
+	bool bound;
 
 	if (keystore_add(a->keys, text, lifetime, clock_boot_ms(), &added, &why))
 		return reply_err(reply, &why);
+	bound = constraints_any(&rq->asked);
+	constraints_put(&a->constraints, a->keys, added.set, &rq->asked);
 	audit_act(a->audit, peer, "add", added.set);
-	agent_log(a, "add: set %llu, %zu keys, %llu s", (unsigned long long)added.set, added.keys, (unsigned long long)lifetime);
+	agent_log(a, "add: set %llu, %zu keys, %llu s%s", (unsigned long long)added.set, added.keys, (unsigned long long)lifetime, bound ? ", constrained" : "");
 	reply_begin(reply);
 	reply_number(reply, "set", added.set);
 	reply_number(reply, "keys", added.keys);
 	if (lifetime)
 		reply_number(reply, "expires_in", lifetime);
+	if (bound)
+		reply_bool(reply, "constrained", true);
 	return reply_end(reply);
+}
+
+static void list_constraints(void *table, uint64_t set, struct buf *out)
+{
+	constraints_list(table, set, out);
 }
 
 int request_list(struct agent *a, struct reply *reply)
 {
 	struct buf text = BUF_INIT;
 
-	keystore_list(a->keys, clock_boot_ms(), &text);
+	keystore_list(a->keys, clock_boot_ms(), list_constraints, &a->constraints, &text);
 	if (!text.failed)
 		reply->blob = secret_copy(text.data, text.len);
 	buf_release(&text);

@@ -1,0 +1,218 @@
+# What the owner of a key set binds it to (ct add -t, -c, --uid, --exe, --opens), and ct check. The judges are cmp, judge.py's data keys and the kernel's /proc.
+
+load helpers
+
+setup_file() {
+	export PYTHONPATH=$ROOT/tests M=$VECTORS/aes256gcm_v2_c16.safetensors KEYS=$VECTORS/keys/aes256gcm.jwk T=$BATS_FILE_TMPDIR
+	PYEXE=$(python3 -c 'import os; print(os.readlink("/proc/self/exe"))') # python3 itself may be a script, or a link
+	export PYEXE
+	plain_model "$T/plain.safetensors" 200000
+	"$CT" keygen -q --kid-enc "master a" --kid-sign a/signer -o "$T/a.jwk"
+	"$CT" encrypt -q --keys "$T/a.jwk" --chunk-size 65536 "$T/plain.safetensors" "$T/a.safetensors"
+	"$CT" encrypt -q --keys "$T/a.jwk" --chunk-size 65536 "$T/plain.safetensors" "$T/b.safetensors"
+	"$CT" decrypt -q --keys "$T/a.jwk" "$T/a.safetensors" "$T/view" # the headers of views differ from the plain file's
+}
+
+setup() {
+	PEER=(python3 "$ROOT/tests/peer.py")
+	CAT=$(readlink -f "$(command -v cat)")
+	JOBS=()
+	cd "$BATS_TEST_TMPDIR"
+}
+
+# What a failed test leaves in the background ends here, too.
+teardown() {
+	local j
+	for j in "${JOBS[@]}"; do
+		kill -9 "$j" 2>/dev/null || true
+	done
+	agent_stop
+}
+
+says() { # says TEXT…: $output contains each
+	local text
+	echo "output: $output"
+	for text; do
+		[[ $output == *"$text"* ]] || return
+	done
+}
+
+ask() {
+	"${PEER[@]}" ask "$@"
+}
+
+# add JSON-MEMBERS: the keys of M
+add() {
+	ask "{\"v\":1,\"op\":\"add\"${1:+,$1}}" "$KEYS"
+}
+
+keys_of() { # keys_of FILE: mode 600, as ct wants it
+	key_file "$1"
+}
+
+# A constraint with a typing error that were dropped would hand out keys to everybody.
+@test "constraints that are none are EINVAL, say what is right, and add nothing" {
+	agent_start
+	local bad many exe
+	many=$(printf '1%.0s,' {1..64})1
+	exe=$(printf 'x%.0s' {1..1023})
+	ln -s "${CAT%/*}" link
+	for bad in '"uids":[]' '"uids":1' '"uids":["1"]' '"uids":[-1]' '"uids":[4294967295]' '"uids":[1.5]' "\"uids\":[$many]" '"uids":null' \
+		'"exes":[]' '"exes":"/bin/cat"' '"exes":[1]' '"exes":["cat"]' '"exes":[""]' "\"exes\":[\"/$exe\"]" '"exes":["/a\u0000b"]' "\"exes\":[\"/a\",\"$PWD/link/cat\"]" \
+		"\"exes\":[\"$PWD\"]" '"opens":0' '"opens":-1' '"opens":"1"' '"opens":4294967296' '"confirm":1' '"confirm":null' '"uids":[1],"uids":[1]'; do
+		run -0 add "$bad"
+		says '"error":"EINVAL"' || { echo "for $bad"; return 1; }
+	done
+	run -0 add "\"uids\":[$many]"
+	says '1 to 64 numbers'
+	run -0 add '"exes":["cat"]'
+	says 'begin with / or *'
+	run -0 add "\"exes\":[\"$PWD/link/cat\"]"
+	says 'readlink -f'
+	run -0 ask '{"v":1,"op":"list"}'
+	says '"sets":0'
+	run -0 add "\"uids\":[${many%,1}],\"exes\":[\"/${exe%x}\"],\"opens\":4294967295,\"confirm\":false"
+	says '"constrained":true'
+	run -0 add '"confirm":false'
+	[[ $output != *constrained* ]]
+}
+
+# ct's options are what people type: each must arrive, and be refused where it is wrong.
+@test "ct add: its options, ct list, and the same keys given again" {
+	agent_start
+	local bad keys
+	keys=$(keys_of "$KEYS")
+	for bad in '--uid root' '--uid -1' '--uid 4294967295' '--exe cat' '--opens 0' '--opens x' '-t 0' '-t 5y' '-t 99999999999' '-t 1193047h'; do
+		# shellcheck disable=SC2086
+		run -2 "$CT" add $bad "$keys"
+		says "ct add: "
+	done
+	run -3 "$CT" add --exe "$PWD" "$keys"
+	says "EINVAL" "names a folder"
+	run -0 "$CT" add -t 90m --uid 7 --uid 8 --exe "$CAT" --exe '/opt/my "models"/*' --opens 3 "$keys"
+	run -0 "$CT" list --json
+	[ "$(jq -c '.sets[0] | [.id, .uids, .exes, .opens, .confirm]' <<<"$output")" = "[1,[7,8],[\"$CAT\",\"/opt/my \\\"models\\\"/*\"],3,null]" ]
+	[ "$(jq '.sets[0].expires_in > 5300 and .sets[0].expires_in <= 5400' <<<"$output")" = true ]
+	run -0 "$CT" list
+	says "set 1, forgotten in 5" "for 3 more opens" "only for user 7" "only for user 8" "only for program $CAT" 'only for program /opt/my "models"/*'
+	run -0 "$CT" add "$keys"
+	says "as set 1"
+	run -0 "$CT" list --json
+	[ "$(jq -c '.sets[0] | [.expires_in, .uids, .exes, .opens]' <<<"$output")" = '[null,null,null,null]' ]
+}
+
+# The constraint that lets another program in is none.
+@test "exe: one program reads, the other gets EKEYREJECTED and not one byte" {
+	agent_start
+	"$CT" add -q --exe "$CAT" "$(keys_of "$T/a.jwk")"
+	shimmed cat "$T/a.safetensors" | cmp - "$T/view"
+	run ! --separate-stderr shimmed head -c 1000 "$T/a.safetensors"
+	[ -z "$output" ]
+	[[ $stderr == *"EKEYREJECTED: key set 1 is not for the program $(readlink -f "$(command -v head)")"* ]]
+	run -1 "$CT" policy explain "$T/a.safetensors"
+	says "would be refused: key set 1 is not for the program" "the set's constraints: unfit"
+	"$CT" add -q --exe '*/head' --exe "$CAT" "$(keys_of "$T/a.jwk")"
+	shimmed cat "$T/a.safetensors" | cmp - "$T/view"
+	run -0 shimmed head -c 1 "$T/a.safetensors"
+}
+
+# Who replaces an executable under a running program would keep its rights.
+@test "exe: an executable that was removed fits nothing, not its own name either" {
+	agent_start
+	cp "$PYEXE" python
+	add "\"exes\":[\"*\"]"
+	mkfifo go
+	PYTHONHOME=$(python3 -c 'import sys; print(sys.prefix)') ./python -c 'open("ready", "w").close(); open("go").read(); import peer, sys; peer.main("open", sys.argv[1])' "$M" >out 2>&1 3>&- &
+	JOBS+=($!)
+	local i
+	for ((i = 0; i < 300; i++)); do [ -e ready ] && break; sleep 0.1; done
+	rm python
+	echo >go
+	wait "$!"
+	run -0 cat out
+	says '"disposition":"refuse"' 'was removed or replaced since it started'
+	run -0 "${PEER[@]}" open "$M" "$KEYS"
+}
+
+# The kernel's word on who connected.
+@test "uid: others are refused, and are told neither globs nor users" {
+	need setpriv
+	[ "$(id -u)" = 0 ] || skip_or_fail "needs root, to be two users"
+	printf 'allow-uid 12345\nallow-uid 12346\n' >conf
+	AGENT_OPTS=(-c "$PWD/conf")
+	agent_start
+	chmod 711 "$AGENT_DIR"
+	local d=$AGENT_DIR/x
+	mkdir "$d" && cp "$ROOT"/tests/{peer,judge}.py "$M" "$d" && chmod -R a+rX "$d"
+	export PYTHONPATH=$d PYTHONDONTWRITEBYTECODE=1
+	as() { setpriv --reuid "$1" --regid "$1" --clear-groups /usr/bin/python3 "$d/peer.py" "${@:2}"; }
+	add '"uids":[12345],"exes":["/secret/place","*"]'
+	run -0 as 12345 open "$d/${M##*/}"
+	says '"disposition":"serve"'
+	run -0 as 12346 open "$d/${M##*/}"
+	says '"disposition":"refuse"' 'key set 1 is not for uid 12346'
+	[[ $output != *secret* && $output != *12345* ]]
+	add '"uids":[12345],"exes":["/secret/place"]'
+	run -0 as 12345 open "$d/${M##*/}"
+	says '"disposition":"refuse"' 'key set 1 is '
+	[[ $output != *secret* ]]
+	run -0 "${PEER[@]}" open "$M"
+	says 'key set 1 is not for uid 0'
+}
+
+# A set that is for somebody else must not hide the one that fits, nor be opened through it.
+@test "of two sets with the same keys the one that fits is tried" {
+	agent_start
+	python3 -c '
+import json, sys
+keys = json.load(open(sys.argv[1]))["keys"]
+json.dump({"keys": keys + [dict(keys[0], kid="more")]}, open("more", "w"))' "$KEYS"
+	add '"exes":["/nobody"]'
+	run -0 "${PEER[@]}" open "$M"
+	says '"disposition":"refuse"' 'key set 1 is not for'
+	run -0 ask '{"v":1,"op":"add","opens":1}' more
+	says '"set":2'
+	run -0 "${PEER[@]}" open "$M" "$KEYS"
+	says '"disposition":"serve"'
+	run -0 "${PEER[@]}" open "$M" # set 2 is gone
+	says '"disposition":"refuse"' 'key set 1 is not for'
+	run -0 ask '{"v":1,"op":"status"}'
+	says '"refused":2' '"served":1'
+	# one that fits but has another master key is not what there is to say
+	sed 's/"kid": "ek2"/"kid": "ek"/' "$VECTORS/keys/new-aes256gcm.jwk" >other
+	python3 - "$KEYS" other mixed <<-'EOT'
+		import json, sys
+		a, b = (json.load(open(p))["keys"] for p in sys.argv[1:3])
+		json.dump({"keys": [k for k in a if k["kty"] == "okp"] + [k for k in b if k["kty"] == "oct"]}, open(sys.argv[3], "w"))
+	EOT
+	ask '{"v":1,"op":"add"}' mixed
+	run -0 "${PEER[@]}" open "$M"
+	says '"disposition":"refuse"' 'key set 1 is not for'
+}
+
+# One too many is a leak; one too few, a server that does not start.
+@test "opens: exactly as many as were given, explain counts as none, then the set is gone" {
+	AGENT_OPTS=(--audit "$PWD/audit")
+	agent_start
+	add '"opens":3'
+	local n
+	for n in 1 2 3; do # not i: run() changes it
+		ask "{\"v\":1,\"op\":\"explain\",\"size\":$(stat -c %s "$M")}" <(head -c "$(($(od -An -tu8 -N8 "$M") + 8))" "$M") >explained
+		grep -q '"disposition":"serve"' explained
+		run -0 ask '{"v":1,"op":"list"}'
+		says "\"opens\":$((4 - n))"
+		run -0 "${PEER[@]}" open "$M" "$KEYS"
+	done
+	run -0 "${PEER[@]}" open "$M"
+	says '"error":"ENOKEY"'
+	run -0 ask '{"v":1,"op":"list"}'
+	says '"sets":0'
+	[ "$(jq -r .event audit | tail -n 3 | head -n 2 | sort | tr '\n' ' ')" = "open remove " ]
+	add '"opens":1'
+	shimmed python3 -c '
+import sys
+for _ in range(5):
+    assert open(sys.argv[1], "rb").read()' "$M" # once a process, as long as its views live
+	run -0 ask '{"v":1,"op":"list"}'
+	says '"sets":0'
+}
