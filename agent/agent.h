@@ -12,6 +12,7 @@
 
 #include "audit.h"
 #include "config.h"
+#include "confirm.h"
 #include "constraints.h"
 #include "engine.h"
 #include "harden.h"
@@ -24,6 +25,7 @@ struct agent {
 	struct constraints_table constraints;
 	struct audit *audit;
 	struct engine *engine; /* engine_there() says whether there is one */
+	struct confirm *confirm;
 	struct hardening hardening;
 	struct passphrase lock; /* set: locked */
 	int64_t started_ms;     /* clock_boot_ms() */

@@ -95,6 +95,7 @@ static void go_json(struct conn *c, struct agent *a)
 		start_reply(c, a);
 	else
 		c->state = CONN_ROOM;
+	c->request.deadline_ms = c->deadline_ms;
 }
 
 bool conn_room_granted(struct conn *c)

@@ -52,7 +52,8 @@ static const char usage[] =
 	"                 a line of JSON for each decision\n"
 	"      --audit-required\n"
 	"                 open nothing whose line cannot be written there\n"
-	"      --help, --version\n";
+	"      --help, --version\n"
+	"CT_ASKPASS in its environment: the program by which it asks for ct add -c, an absolute path.\n";
 
 static const char *env(const char *name)
 {
@@ -272,8 +273,9 @@ static int serve(const struct options *o, const struct config *config, const str
                  int ready)
 {
 	struct engine engine = ENGINE_NONE;
+	struct confirm confirm = CONFIRM_NONE;
 	struct audit audit = AUDIT_NONE;
-	struct agent a = { .config = config, .engine = &engine, .audit = &audit, .hardening = *hardening, .started_ms = clock_boot_ms(), .log = o->foreground };
+	struct agent a = { .config = config, .engine = &engine, .confirm = &confirm, .audit = &audit, .hardening = *hardening, .started_ms = clock_boot_ms(), .log = o->foreground };
 	struct listener l = { .fd = -1 };
 	struct err why = { 0 };
 	sigset_t ends;
@@ -286,6 +288,7 @@ static int serve(const struct options *o, const struct config *config, const str
 		err_set(&why, ERR_FORMAT, "the configuration has a policy of its own, which takes a --policy-engine");
 		return complain(&why);
 	}
+	confirm_start(&confirm, getenv("CT_ASKPASS"));
 	if (o->audit && audit_open(&audit, o->audit, o->audit_required, &why) < 0)
 		goto out;
 	sigemptyset(&ends);
@@ -316,6 +319,7 @@ static int serve(const struct options *o, const struct config *config, const str
 out:
 	audit_close(&audit);
 	engine_stop(&engine);
+	confirm_stop(&confirm);
 	keystore_free(a.keys);
 	constraints_clear(&a.constraints);
 	passphrase_clear(&a.lock);

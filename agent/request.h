@@ -38,7 +38,9 @@ struct request {
 	uint8_t sha256[SHA256_LEN]; /* of its 8 + N bytes */
 	uint64_t key_set;
 	struct decision decision;
-	const char *constraints_say;   /* "none", "fit", "unfit"; static text */
+	int64_t deadline_ms; /* clock_ms(): the connection's; the caller sets it after request_parse() */
+	uint64_t question;   /* confirm_ask()'s */
+	const char *constraints_say;   /* "none", "fit", "ask", "unfit"; static text */
 	bool unfit;                    /* what the set is bound to does not hold */
 	struct policy_decision passed; /* over, the first set of which that is true; reason empty: none was */
 	uint64_t passed_set;

@@ -5,7 +5,10 @@
 #include <openssl/evp.h>
 #include <string.h>
 
+#include "clock.h"
 #include "text.h"
+
+#define PERSON_MARGIN_MS 2000 /* of the connection's time, for the reply */
 
 static int open_failed(const struct request *rq, struct agent *a, struct peer *peer, struct reply *reply, const struct err *why)
 {
@@ -57,21 +60,54 @@ static bool next_set(struct request *rq, const struct agent *a)
 	return keystore_verify(a->keys, rq->key_set, &rq->header, &rq->info, &rq->key_set, NULL) == 0;
 }
 
-/* Whether what the set is bound to holds, if nobody has said no before; to explain, in any case. */
-static void by_constraints(struct request *rq, struct agent *a, struct peer *peer, struct policy_decision *d)
+static enum confirm_state hold(struct request *rq, struct agent *a, struct peer *peer, char *reason, size_t cap)
 {
 	const struct constraints *c = constraints_of(&a->constraints, rq->key_set);
-	char reason[sizeof d->reason];
+	bool look = rq->op == OP_EXPLAIN;
 
 	rq->constraints_say = c ? "fit" : "none";
-	if (!c || (d->disposition != WIRE_SERVE && rq->op != OP_EXPLAIN) || constraints_fit(c, rq->key_set, peer, reason, sizeof reason))
-		return;
+	if (!c)
+		return CONFIRM_YES;
+	if (!constraints_fit(c, rq->key_set, peer, reason, cap))
+		return CONFIRM_NO;
+	return c->confirm ? confirm_ask(a->confirm, &rq->question, rq->key_set, peer, &rq->info, look, reason, cap) : CONFIRM_YES;
+}
+
+/* Whether what the set is bound to holds, if nobody has said no before; to explain, in any case. PENDING: a person is being asked. */
+static enum decision_state by_constraints(struct request *rq, struct agent *a, struct peer *peer, struct policy_decision *d)
+{
+	bool explain = rq->op == OP_EXPLAIN;
+	char reason[sizeof d->reason];
+
+	if (d->disposition != WIRE_SERVE && !explain)
+		return DECISION_READY;
+	switch (hold(rq, a, peer, reason, sizeof reason)) {
+	case CONFIRM_YES:
+		return DECISION_READY;
+	case CONFIRM_ASKED:
+	case CONFIRM_UNASKED:
+		rq->constraints_say = "ask";
+		return explain ? DECISION_READY : DECISION_PENDING;
+	default:
+		break;
+	}
 	rq->constraints_say = "unfit";
-	if (d->disposition != WIRE_SERVE)
-		return;
-	*d = (struct policy_decision){ .disposition = WIRE_REFUSE };
-	memcpy(d->reason, reason, sizeof reason);
-	rq->unfit = true;
+	if (d->disposition == WIRE_SERVE) {
+		*d = (struct policy_decision){ .disposition = WIRE_REFUSE };
+		memcpy(d->reason, reason, sizeof reason);
+		rq->unfit = true;
+	}
+	return DECISION_READY;
+}
+
+/* A person may take longer than a connection has: the client is told to come again, and the answer is kept for it. */
+static enum decision_state wait_for_person(const struct request *rq, struct agent *a, const struct peer *peer, struct reply *reply)
+{
+	if (clock_ms() < rq->deadline_ms - PERSON_MARGIN_MS)
+		return DECISION_PENDING;
+	agent_log(a, "open: pid %d uid %u waits for somebody's answer about set %llu", peer->pid, peer->uid, (unsigned long long)rq->key_set);
+	reply_error(reply, EAGAIN, "somebody is being asked whether this program may use key set %llu, and has not answered", (unsigned long long)rq->key_set);
+	return DECISION_READY;
 }
 
 static void was_passed_over(struct request *rq, struct policy_decision *d)
@@ -197,7 +233,8 @@ enum decision_state request_work(struct request *rq, struct agent *a, struct pee
 	do {
 		if (decision_ask(&rq->decision, a, &file, rq->key_set, peer, &d) == DECISION_PENDING)
 			return DECISION_PENDING;
-		by_constraints(rq, a, peer, &d);
+		if (by_constraints(rq, a, peer, &d) == DECISION_PENDING)
+			return wait_for_person(rq, a, peer, reply);
 	} while (pass_over(rq, a, &d) || !open_finish(rq, a, peer, &d, reply));
 	return DECISION_READY;
 }

@@ -12,9 +12,12 @@ int request_add(struct request *rq, bool has_lifetime, struct agent *a, const st
 	struct err why;
 	bool bound;
 
+	if (rq->asked.confirm && confirm_there(a->confirm))
+		return reply_error(reply, ENOENT, "%s", confirm_there(a->confirm));
 	if (keystore_add(a->keys, text, lifetime, clock_boot_ms(), &added, &why))
 		return reply_err(reply, &why);
 	bound = constraints_any(&rq->asked);
+	confirm_forget(a->confirm, added.set);
 	constraints_put(&a->constraints, a->keys, added.set, &rq->asked);
 	audit_act(a->audit, peer, "add", added.set);
 	agent_log(a, "add: set %llu, %zu keys, %llu s%s", (unsigned long long)added.set, added.keys, (unsigned long long)lifetime, bound ? ", constrained" : "");

@@ -15,6 +15,7 @@
 
 #define FD_HIGH 512 /* out of the way of hosts that close or reuse low numbers */
 #define RETRY_MS 50
+#define PERSON_RETRY_MS 250 /* the agent has kept us waiting already */
 
 #define PATH_TEXT(addr) TEXT((addr)->path, strlen((addr)->path))
 
@@ -424,11 +425,14 @@ int agent_open(const struct agent_addr *addr, const uint8_t *raw, size_t len, ui
 {
 	struct err why = { 0 };
 	struct fields f;
+	int64_t until = clock_ms() + AGENT_PERSON_MS;
 	char json[80];
 	int r;
 
 	snprintf(json, sizeof json, "{\"v\":%d,\"op\":\"open\",\"size\":%llu}", WIRE_VERSION, (unsigned long long)size);
-	if (exchange(addr, json, raw, len, reply, &f, &why)) {
+	while ((r = exchange(addr, json, raw, len, reply, &f, &why)) && why.code == ERR_SYSTEM && why.sys_errno == EAGAIN && clock_ms() < until)
+		clock_pause(PERSON_RETRY_MS);
+	if (r) {
 		/* An application knows ENOKEY, EKEYREJECTED and EBADMSG: an agent in trouble is an agent that has no key. */
 		if (why.code == ERR_SYSTEM && why.sys_errno != ENOMEM)
 			return err_set(err, ERR_NOKEY, "%s", why.text);

@@ -33,10 +33,27 @@ static void plain_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static _Noreturn void become(char *const *argv, const int *fds, int count)
+/* What is started, and an order for it. */
+struct program {
+	char *const *argv, *const *environment;
+	unsigned int run_ms;
+};
+
+struct order {
+	uint64_t job;
+	char last[LAUNCHER_LAST_MAX]; /* empty: none */
+};
+
+static _Noreturn void become(const struct program *p, struct order *o, const int *fds, int count)
 {
-	static char *const environment[] = { "PATH=/usr/bin:/bin", "LANG=C", NULL };
-	int null = open("/dev/null", O_RDWR | O_NOCTTY);
+	static char *const plain[] = { "PATH=/usr/bin:/bin", "LANG=C", NULL };
+	char *argv[LAUNCHER_ARGS_MAX + 2] = { NULL };
+	int null = open("/dev/null", O_RDWR | O_NOCTTY), n = 0;
+
+	for (; n < LAUNCHER_ARGS_MAX && p->argv[n]; n++)
+		argv[n] = p->argv[n];
+	if (o->last[0])
+		argv[n] = o->last;
 
 	plain_signals();
 	setpgid(0, 0);
@@ -48,7 +65,7 @@ static _Noreturn void become(char *const *argv, const int *fds, int count)
 			_exit(127);
 	sys3(SYS_close_range, (unsigned int)(2 + count), ~0u, 0);
 	if (chdir("/") == 0)
-		execve(argv[0], argv, environment);
+		execve(argv[0], argv, p->environment ? p->environment : plain);
 	_exit(127);
 }
 
@@ -57,7 +74,7 @@ static _Noreturn void become(char *const *argv, const int *fds, int count)
 /* The parent's pid in /proc/PID/stat, behind the name, which may hold anything. */
 static pid_t parent_of(const char *pid)
 {
-	char path[64], text[512];
+	char path[280], text[512];
 	ssize_t n;
 
 	snprintf(path, sizeof path, "/proc/%s/stat", pid);
@@ -91,9 +108,9 @@ static void sweep(void)
 	}
 }
 
-static _Noreturn void supervise(int sock, uint64_t job, char *const *argv, const int *fds, int count, unsigned int run_ms)
+static _Noreturn void supervise(int sock, const struct program *program, struct order *o, const int *fds, int count)
 {
-	struct launcher_end end = { .job = job, .status = 127 << 8 };
+	struct launcher_end end = { .job = o->job, .status = 127 << 8 };
 	pid_t child;
 	int pidfd;
 
@@ -101,13 +118,13 @@ static _Noreturn void supervise(int sock, uint64_t job, char *const *argv, const
 	signal(SIGCHLD, SIG_DFL);
 	child = fork();
 	if (child == 0)
-		become(argv, fds, count);
+		become(program, o, fds, count);
 	for (int i = 0; i < count; i++)
 		close(fds[i]);
 	pidfd = child > 0 ? (int)syscall(SYS_pidfd_open, child, 0) : -1;
 	if (pidfd >= 0) {
 		struct pollfd p[] = { { pidfd, POLLIN, 0 }, { sock, 0, 0 } }; /* the socket: POLLHUP, nobody waits any more */
-		end.late = poll(p, 2, (int)run_ms) == 0;
+		end.late = poll(p, 2, (int)program->run_ms) == 0;
 		if (end.late || !p[0].revents)
 			kill(child, SIGKILL);
 		while (waitpid(child, &end.status, 0) < 0 && errno == EINTR)
@@ -122,10 +139,6 @@ static _Noreturn void supervise(int sock, uint64_t job, char *const *argv, const
 
 /* ---- the launcher ---- */
 
-struct order {
-	uint64_t job;
-};
-
 /* 1: an order with its descriptors; 0: none of ours; -1: who asks has gone. */
 static int take_order(int sock, struct order *o, int fds[LAUNCHER_FDS_MAX], int *count)
 {
@@ -139,6 +152,7 @@ static int take_order(int sock, struct order *o, int fds[LAUNCHER_FDS_MAX], int 
 
 	if (n == 0 || (n < 0 && errno != EINTR))
 		return -1;
+	o->last[sizeof o->last - 1] = '\0';
 	struct cmsghdr *c = n == sizeof *o ? CMSG_FIRSTHDR(&m) : NULL;
 	if (!c || c->cmsg_type != SCM_RIGHTS)
 		return 0;
@@ -147,7 +161,7 @@ static int take_order(int sock, struct order *o, int fds[LAUNCHER_FDS_MAX], int 
 	return 1;
 }
 
-static _Noreturn void launch_all(int sock, char *const *argv, unsigned int run_ms)
+static _Noreturn void launch_all(int sock, const struct program *program)
 {
 	static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 	int fds[LAUNCHER_FDS_MAX], count = 0, r;
@@ -175,7 +189,7 @@ static _Noreturn void launch_all(int sock, char *const *argv, unsigned int run_m
 		}
 		pid_t child = fork();
 		if (child == 0)
-			supervise(sock, o.job, argv, fds, count, run_ms);
+			supervise(sock, program, &o, fds, count);
 		if (child < 0) {
 			struct launcher_end end = { .job = o.job, .status = 127 << 8 };
 			send(sock, &end, sizeof end, MSG_NOSIGNAL);
@@ -186,8 +200,9 @@ static _Noreturn void launch_all(int sock, char *const *argv, unsigned int run_m
 	_exit(0);
 }
 
-int launcher_start(struct launcher *l, char *const *argv, unsigned int run_ms, struct err *err)
+int launcher_start(struct launcher *l, char *const *argv, char *const *environment, unsigned int run_ms, struct err *err)
 {
+	const struct program program = { argv, environment, run_ms };
 	int pair[2];
 
 	l->sock = -1;
@@ -203,7 +218,7 @@ int launcher_start(struct launcher *l, char *const *argv, unsigned int run_ms, s
 		/* Standard descriptors and its end of the pair are all it keeps. */
 		int sock = pair[1] == 3 ? 3 : dup3(pair[1], 3, O_CLOEXEC);
 		sys3(SYS_close_range, 4u, ~0u, 0);
-		launch_all(sock, argv, run_ms);
+		launch_all(sock, &program);
 	}
 	close(pair[1]);
 	l->sock = pair[0];
@@ -221,18 +236,20 @@ void launcher_stop(struct launcher *l)
 		;
 }
 
-int launcher_run(struct launcher *l, uint64_t job, const int *fds, int count, struct err *err)
+int launcher_run(struct launcher *l, uint64_t job, const char *last, const int *fds, int count, struct err *err)
 {
 	union {
 		struct cmsghdr align;
 		char space[CMSG_SPACE(LAUNCHER_FDS_MAX * sizeof(int))];
 	} control = { 0 };
-	struct order o = { job };
+	struct order o = { .job = job };
 	struct iovec v = { &o, sizeof o };
 	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control,
 		            .msg_controllen = CMSG_SPACE((size_t)count * sizeof(int)) };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 
+	if (last && snprintf(o.last, sizeof o.last, "%s", last) >= (int)sizeof o.last)
+		return err_sys(err, E2BIG, "the last argument");
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN((size_t)count * sizeof(int));

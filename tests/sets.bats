@@ -216,3 +216,222 @@ for _ in range(5):
 	run -0 ask '{"v":1,"op":"list"}'
 	says '"sets":0'
 }
+
+# --- a question to a person ---
+
+# asking_agent [KEYS]: an agent that asks by askpass.sh, and those keys added with -c
+asking_agent() {
+	export ASKPASS_DIR=$PWD
+	CT_ASKPASS=$ROOT/tests/askpass.sh agent_start
+	"$CT" add -q -c "$(keys_of "${1-$T/a.jwk}")"
+}
+
+questions() {
+	find . -name 'question.*' | wc -l
+}
+
+served() {
+	ask '{"v":1,"op":"status"}' | jq .opens.served
+}
+
+# asked N: within 30 s there are that many questions
+asked() {
+	local i
+	for ((i = 0; i < 300; i++)); do
+		[ "$(questions)" -ge "$1" ] && break
+		sleep 0.1
+	done
+	[ "$(questions)" = "$1" ]
+}
+
+failed() { # failed JOB: its status; not by run(), which is another process
+	local rc=0
+	wait "$1" || rc=$?
+	[ "$rc" != 0 ]
+}
+
+# What is asked must be what happens: another program, another key, or control characters in the text would have people say yes to the wrong thing.
+@test "confirm: the question names program, process, user and keys, escaped; yes serves" {
+	export ASKPASS_DIR=$PWD
+	echo 0 >answer
+	CT_ASKPASS=$ROOT/tests/askpass.sh LD_LIBRARY_PATH=/nonexistent SSH_ASKPASS_PROMPT=none agent_start
+	"$CT" keygen -q --kid-enc 'my key' --kid-sign s -o odd.jwk
+	"$CT" encrypt -q --keys odd.jwk "$T/plain.safetensors" odd.safetensors
+	"$CT" add -q -c odd.jwk
+	run -0 "$CT" list
+	says "set 1, after a question"
+	local cat=$'my\ncat'
+	cp "$CAT" "$cat"
+	shimmed "./$cat" odd.safetensors >out
+	[ "$(stat -c %s out)" = "$(stat -c %s odd.safetensors)" ]
+	[ "$(questions)" = 1 ]
+	run -0 cat question.*
+	says 'Decrypt a model for '"$PWD"'/my\x0acat (process ' " of uid $(id -u)) with key set 1, key \"my key\", signed by \"s\"?"
+	[ "${lines[1]}" = 1 ]
+	[ "${lines[2]}" = confirm ]
+	[ "${lines[3]}" = none ]
+	run -0 ask '{"v":1,"op":"status"}'
+	says '"served":1'
+}
+
+# A loader opens dozens of shards, in threads and in workers; dozens of windows are what makes people say yes to anything.
+@test "confirm: one question for a program, its threads, its workers and all its files; another launch is asked anew" {
+	asking_agent
+	cat >reader.py <<-'EOT'
+		import os, sys, threading
+		def read(path):
+		    open(path, "rb").read()
+		threads = [threading.Thread(target=read, args=(p,)) for p in sys.argv[1:] * 2]
+		for t in threads: t.start()
+		for t in threads: t.join()
+		if "again" not in os.environ:
+		    os.environ["again"] = "1"
+		    sys.exit(os.waitstatus_to_exitcode(os.spawnv(os.P_WAIT, sys.executable, [sys.executable, *sys.argv]) << 8))
+	EOT
+	shimmed python3 reader.py "$T/a.safetensors" "$T/b.safetensors" 3>&- &
+	JOBS+=($!)
+	asked 1
+	echo 0 >answer
+	wait "$!"
+	[ "$(questions)" = 1 ]
+	shimmed cat "$T/a.safetensors" | cmp - "$T/view" # another program, as a child of this shell
+	[ "$(questions)" = 2 ]
+	shimmed python3 reader.py "$T/a.safetensors"
+	[ "$(questions)" = 3 ]
+	# what is executed in the same process is another program
+	shimmed python3 -c 'import os, sys; open(sys.argv[1], "rb").read(); os.execvp("cat", ["cat", sys.argv[1]])' "$T/a.safetensors" >/dev/null
+	[ "$(questions)" = 5 ]
+	# a worker goes on after the program that was asked about has ended
+	cp "$T/a.safetensors" c.safetensors
+	cat >worker.py <<-'EOT'
+		import os, sys, time
+		open(sys.argv[1], "rb").read()
+		if "worker" in os.environ:
+		    while os.getppid() == int(os.environ["worker"]): time.sleep(0.1)
+		    open(sys.argv[2], "rb").read()
+		    open("done", "w").close()
+		else:
+		    os.environ["worker"] = str(os.getpid())
+		    os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, *sys.argv])
+		    while "worker" not in open("start").read(): pass
+	EOT
+	mkfifo start
+	local n before
+	before=$(served)
+	shimmed python3 worker.py "$T/a.safetensors" c.safetensors 3>&- &
+	JOBS+=($!)
+	asked 6
+	for ((n = 0; n < 300; n++)); do [ "$(served)" = $((before + 2)) ] && break; sleep 0.1; done
+	[ "$n" -lt 300 ]
+	echo worker >start
+	for ((n = 0; n < 300; n++)); do [ -e done ] && break; sleep 0.1; done
+	[ -e done ]
+	[ "$(questions)" = 6 ]
+}
+
+# A no that is forgotten is asked until somebody says yes.
+@test "confirm: a no is EKEYREJECTED and stays for that process; adding the set anew asks anew" {
+	asking_agent "$KEYS"
+	echo 1 >answer
+	cat >twice.py <<-'EOT'
+		import peer, sys
+		for _ in range(2):
+		    peer.main("open", sys.argv[1])
+		print("next", flush=True)
+		open("go").read()
+		peer.main("open", sys.argv[1])
+	EOT
+	mkfifo go
+	python3 twice.py "$M" >out 2>&1 3>&- &
+	JOBS+=($!)
+	local n
+	for ((n = 0; n < 300; n++)); do grep -q next out && break; sleep 0.1; done
+	[ "$(questions)" = 1 ]
+	[ "$(grep -c '"disposition":"refuse".*and the answer was no' out)" = 2 ]
+	echo 0 >answer
+	"$CT" add -q -c "$(keys_of "$KEYS")"
+	echo >go
+	wait "$!"
+	[ "$(questions)" = 2 ]
+	run -0 tail -n 1 out
+	says '"disposition":"serve"'
+	echo 1 >answer
+	run -0 "$CT" policy explain "$M" # asks nobody
+	says "the set's constraints: ask"
+	[ "$(questions)" = 2 ]
+}
+
+# Everybody waits for one person's lunch otherwise.
+@test "confirm: others are served meanwhile, and the client comes again after its 10 s" {
+	asking_agent
+	"$CT" add -q "$(keys_of "$KEYS")"
+	shimmed cat "$T/a.safetensors" >out 2>err 3>&- &
+	JOBS+=($!)
+	local job=$! start=$SECONDS
+	asked 1
+	run -0 "${PEER[@]}" open "$M" "$KEYS"
+	run -0 "${PEER[@]}" open "$T/a.safetensors"
+	says '"error":"EAGAIN"' 'somebody is being asked'
+	[ $((SECONDS - start)) -ge 7 ]
+	[ "$(questions)" = 2 ] # two programs
+	run -0 "${PEER[@]}" open "$M" "$KEYS"
+	sleep 4
+	kill -0 "$job" # 12 s have gone since it asked
+	echo 0 >answer
+	wait "$job"
+	cmp out "$T/view"
+	[ "$(questions)" = 2 ]
+}
+
+# An agent that asks without anybody to ask would never serve, and one that then serves would never ask.
+@test "confirm: without CT_ASKPASS, or with one that is no program, ct add -c is refused" {
+	agent_start
+	run -3 "$CT" add -c "$(keys_of "$KEYS")"
+	says "ENOENT" "CT_ASKPASS"
+	agent_stop
+	CT_ASKPASS=askpass agent_start
+	run -3 "$CT" add -c "$(keys_of "$KEYS")"
+	says "ENOENT" "no absolute path"
+	"$CT" add -q "$(keys_of "$KEYS")"
+	run -0 ask '{"v":1,"op":"list"}'
+	says '"sets":1'
+}
+
+# Questions that outlive the agent would stand on a screen for ever; a launcher that is gone must not mean yes.
+@test "confirm: a program that was killed is a no, a launcher that was killed as well, and nothing outlives the agent" {
+	need pkill
+	asking_agent
+	echo hang >answer
+	shimmed cat "$T/a.safetensors" >out 2>err 3>&- &
+	JOBS+=($!)
+	asked 1
+	local n asker launcher
+	asker=$(sed -n 5p question.*)
+	for ((n = 0; n < 300; n++)); do grep -q sleep "/proc/$asker/comm" && break; sleep 0.1; done
+	kill -9 "$asker"
+	failed "$!"
+	[ ! -s out ]
+	grep -q 'EKEYREJECTED: key set 1 .*the answer was no' err
+	launcher=$(pgrep -P "$AGENT_PID" ct-launcher)
+	[ "$(wc -w <<<"$launcher")" = 1 ]
+	kill -9 "$launcher"
+	run ! --separate-stderr shimmed head -c 10 "$T/a.safetensors"
+	[ -z "$output" ]
+	[[ $stderr == *'EKEYREJECTED: key set 1 '*'what starts CT_ASKPASS has ended'* ]]
+	run -3 "$CT" add -c "$(keys_of "$KEYS")"
+	says "has ended"
+	agent_stop
+	asking_agent
+	shimmed tail -c 10 "$T/a.safetensors" >out 2>err 3>&- &
+	JOBS+=($!)
+	asked 2
+	kill -9 "$AGENT_PID"
+	for n in question.*; do
+		asker=$(sed -n 5p "$n")
+		local i
+		for ((i = 0; i < 300; i++)); do [ -e "/proc/$asker" ] || break; sleep 0.1; done
+		[ ! -e "/proc/$asker" ]
+	done
+	unset AGENT_PID
+	rm -rf "$AGENT_DIR"
+}
