@@ -18,9 +18,11 @@
 #include "harden.h"
 #include "keystore.h"
 #include "passphrase.h"
+#include "reload.h"
 
 struct agent {
-	const struct config *config;
+	const struct config *config; /* its contents change by reload_signals() alone */
+	struct reload *reload;
 	struct keystore *keys;
 	struct constraints_table constraints;
 	struct audit *audit;

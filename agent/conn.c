@@ -197,6 +197,16 @@ void conn_go(struct conn *c, struct agent *a)
 	} while (c->state != before);
 }
 
+void conn_reloaded(struct conn *c, struct agent *a)
+{
+	if (c->state == CONN_FREE || c->state == CONN_WRITE || c->state == CONN_DONE)
+		return;
+	if (peer_rights(&c->peer, config_allows(a->config, c->peer.uid)) == PEER_NOTHING)
+		c->state = CONN_DONE;
+	else if (c->state == CONN_DECIDE)
+		decision_restart(&c->request.decision, a);
+}
+
 short conn_events(const struct conn *c)
 {
 	switch (c->state) {

@@ -188,6 +188,18 @@ static size_t fill(const struct server *s, struct pollfd *p, struct conn **who, 
 	return n;
 }
 
+/* False: the end. */
+static bool signals(struct server *s, int fd)
+{
+	enum reload_event what = reload_signals(s->a, fd);
+
+	for (size_t i = 0; what == RELOAD_CHANGED && i < SERVER_CONNS_MAX; i++) {
+		conn_reloaded(&s->conns[i], s->a);
+		settle(s, &s->conns[i]);
+	}
+	return what != RELOAD_END;
+}
+
 static int loop(struct server *s, struct pollfd *p, struct conn **who, struct err *err)
 {
 	for (;;) {
@@ -199,7 +211,7 @@ static int loop(struct server *s, struct pollfd *p, struct conn **who, struct er
 				continue;
 			return err_sys(err, errno, "poll");
 		}
-		if (p[POLL_SIGNALS].revents || p[POLL_FOLLOW].revents)
+		if (p[POLL_FOLLOW].revents || (p[POLL_SIGNALS].revents && !signals(s, p[POLL_SIGNALS].fd)))
 			return 0;
 		if (p[POLL_ENGINE].revents && engine_events(s->a->engine) < 0)
 			return err_sys(err, EPIPE, "the process that starts the policy engine has ended");
@@ -218,7 +230,7 @@ static int loop(struct server *s, struct pollfd *p, struct conn **who, struct er
 	}
 }
 
-int server_run(struct agent *a, int listen_fd, int signals, int follow, struct err *err)
+int server_run(struct agent *a, int listen_fd, int signal_fd, int follow, struct err *err)
 {
 	struct pollfd p[POLL_CONNS + SERVER_CONNS_MAX];
 	struct conn *who[POLL_CONNS + SERVER_CONNS_MAX];
@@ -229,7 +241,7 @@ int server_run(struct agent *a, int listen_fd, int signals, int follow, struct e
 		return err_sys(err, ENOMEM, "the table of connections");
 	s->a = a;
 	s->listen_fd = listen_fd;
-	p[POLL_SIGNALS] = (struct pollfd){ signals, POLLIN, 0 };
+	p[POLL_SIGNALS] = (struct pollfd){ signal_fd, POLLIN, 0 };
 	p[POLL_FOLLOW] = (struct pollfd){ follow, POLLIN, 0 };
 	p[POLL_ENGINE] = (struct pollfd){ a->engine->launcher.sock, POLLIN, 0 };
 	p[POLL_CONFIRM] = (struct pollfd){ a->confirm->launcher.sock, POLLIN, 0 };

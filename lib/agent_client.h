@@ -24,7 +24,7 @@
 struct agent_addr {
 	char path[108];      /* sun_path: NUL-terminated */
 	uid_t trust;         /* this uid besides our own and root; (uid_t)-1: none */
-	unsigned int wait_s; /* CT_AGENT_WAIT: keep trying to connect that long */
+	unsigned int wait_s; /* CT_AGENT_WAIT: keep trying to connect that long; agent_open(): and wait for it to have keys */
 	unsigned int timeout_ms; /* for one exchange; 0, as agent_addr_find() leaves it: AGENT_TIMEOUT_MS */
 };
 

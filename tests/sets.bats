@@ -309,7 +309,7 @@ failed() { # failed JOB: its status; not by run(), which is another process
 		if "worker" in os.environ:
 		    while os.getppid() == int(os.environ["worker"]): time.sleep(0.1)
 		    open(sys.argv[2], "rb").read()
-		    open("done", "w").close()
+		    open("over", "w").close()
 		else:
 		    os.environ["worker"] = str(os.getpid())
 		    os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, *sys.argv])
@@ -324,8 +324,8 @@ failed() { # failed JOB: its status; not by run(), which is another process
 	for ((n = 0; n < 300; n++)); do [ "$(served)" = $((before + 2)) ] && break; sleep 0.1; done
 	[ "$n" -lt 300 ]
 	echo worker >start
-	for ((n = 0; n < 300; n++)); do [ -e done ] && break; sleep 0.1; done
-	[ -e done ]
+	for ((n = 0; n < 300; n++)); do [ -e over ] && break; sleep 0.1; done
+	[ -e over ]
 	[ "$(questions)" = 6 ]
 }
 
