@@ -10,9 +10,9 @@
 #include "rego_json.h"
 #include "wire.h"
 
-enum member { M_V, M_OP, M_SIZE, M_LIFETIME, M_SET, M_ALL, M_CLAIMS, M_UIDS, M_EXES, M_OPENS, M_CONFIRM, MEMBERS };
+enum member { M_V, M_OP, M_SIZE, M_LIFETIME, M_SET, M_ALL, M_CLAIMS, M_UIDS, M_EXES, M_OPENS, M_CONFIRM, M_PID, MEMBERS };
 
-static const char *const member_names[MEMBERS] = { "v", "op", "size", "lifetime", "set", "all", "claims", "uids", "exes", "opens", "confirm" };
+static const char *const member_names[MEMBERS] = { "v", "op", "size", "lifetime", "set", "all", "claims", "uids", "exes", "opens", "confirm", "pid" };
 
 static const struct op {
 	const char *name;
@@ -98,6 +98,8 @@ static bool put_member(struct request *rq, struct draft *d, enum member m, const
 	case M_OPENS:
 	case M_CONFIRM:
 		return put_constraint(rq, d, m, j, tok);
+	case M_PID:
+		return json_u64(j, tok, &rq->pid) && rq->pid >= 1 && rq->pid <= INT32_MAX;
 	default:
 		return false;
 	}
@@ -138,6 +140,8 @@ static const char *shape_of(const struct request *rq, const struct draft *d, uin
 		return "open and explain take the file's size";
 	if (request_is_open(rq) && d->wrong & 1u << M_CLAIMS)
 		return "claims is an object of strings, numbers and booleans: at most 4096 bytes, no name twice, no control characters";
+	if (rq->op == OP_EXPLAIN && d->wrong & 1u << M_PID)
+		return "pid is the number of a process";
 	if (rq->op == OP_ADD && d->wrong & 1u << M_LIFETIME)
 		return "lifetime is a number of seconds, 1 to 4294967295";
 	if (rq->op == OP_ADD && d->why)
@@ -174,6 +178,8 @@ int request_parse(struct request *rq, const struct peer *peer, const char *text,
 	rq->decision.explain = op == OP_EXPLAIN;
 	if (ops[op].owner && peer->uid != geteuid() && peer->uid != 0)
 		return reply_error(reply, EPERM, "%s is for the agent's own user (uid %u) and root", ops[op].name, geteuid());
+	if (rq->op == OP_EXPLAIN && has(rq, M_PID) && peer->uid != geteuid() && peer->uid != 0)
+		return reply_error(reply, EPERM, "explain about another process is for the agent's own user (uid %u) and root", geteuid());
 	shape = shape_of(rq, &d, blob_len);
 	return shape ? reply_error(reply, EINVAL, "%s", shape) : 0;
 }
@@ -229,6 +235,9 @@ void request_release(struct request *rq, struct agent *a)
 {
 	decision_release(&rq->decision, a);
 	constraints_release(&rq->asked);
+	if (rq->about_other)
+		peer_release(&rq->other);
+	rq->about_other = false;
 	if (rq->opened) {
 		crypto_info_release(&rq->info);
 		header_release(&rq->header);

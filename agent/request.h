@@ -27,11 +27,13 @@ enum request_op { OP_OPEN, OP_ADD, OP_LIST, OP_REMOVE, OP_LOCK, OP_UNLOCK, OP_ST
 struct request {
 	enum request_op op;
 	unsigned int seen; /* a bit a member that came */
-	uint64_t size, lifetime, set;
+	uint64_t size, lifetime, set, pid; /* pid: explain's; 0: who asks */
 	bool all;
 	struct constraints asked; /* of an add */
 
 	/* an open, between its steps */
+	bool about_other; /* explain: what it is about is `other`, not the peer */
+	struct peer other;
 	bool opened;
 	struct header header;
 	struct crypto_info info;

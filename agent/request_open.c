@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <openssl/evp.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "text.h"
@@ -27,12 +28,29 @@ static bool is_locked(const struct agent *a, struct err *err)
 	return a->lock.set;
 }
 
+/* Another process is judged as if it had asked. */
+static int be_other(struct request *rq, const struct agent *a, const struct peer *peer, struct err *err)
+{
+	rq->about_other = true;
+	if (peer_of_process(&rq->other, (pid_t)rq->pid, peer, err))
+		return -1;
+	if (peer_rights(&rq->other, config_allows(a->config, rq->other.uid)) == PEER_NOTHING)
+		return err_set(err, ERR_REJECTED, "the agent of uid %u does not admit uid %u: allow-uid %u in its configuration would", geteuid(),
+		               rq->other.uid, rq->other.uid);
+	return 0;
+}
+
 /* Layout and signature. After it the raw bytes are no longer needed. */
 int request_open(struct request *rq, struct agent *a, struct peer *peer, const uint8_t *raw, size_t len, struct reply *reply)
 {
 	struct err why;
 	int encrypted;
 
+	if (rq->op == OP_EXPLAIN && rq->pid) {
+		if (be_other(rq, a, peer, &why))
+			return reply_err(reply, &why);
+		peer = &rq->other;
+	}
 	if (is_locked(a, &why))
 		return open_failed(rq, a, peer, reply, &why);
 	if (header_parse(&rq->header, raw, len, rq->size, &why))
@@ -156,6 +174,8 @@ static void explain_reply(const struct request *rq, const struct policy_decision
 	}
 	reply_begin(reply);
 	reply_string(reply, "disposition", wire_disposition_name(d->disposition));
+	if (rq->about_other)
+		reply_number(reply, "pid", rq->pid);
 	if (d->reason[0])
 		reply_string(reply, "reason", d->reason);
 	reply_string(reply, "policy", state->file_says);
@@ -226,6 +246,8 @@ enum decision_state request_work(struct request *rq, struct agent *a, struct pee
 	struct policy_decision d;
 	struct err why;
 
+	if (rq->about_other)
+		peer = &rq->other;
 	if (is_locked(a, &why)) { /* since an engine was asked */
 		open_failed(rq, a, peer, reply, &why);
 		return DECISION_READY;

@@ -47,6 +47,24 @@ bool agent_reply_true(const struct agent_reply *reply, const char *name)
 	return found;
 }
 
+void agent_reply_word(const struct agent_reply *reply, const char *name, char *dst, size_t cap)
+{
+	struct json_member m;
+	struct json j;
+	size_t raw;
+
+	dst[0] = '\0';
+	json_begin(&j, reply->json.data, reply->json.len);
+	while (json_next(&j, &m, NULL) > 0) {
+		if (!json_is(&j, m.key, name) || json_type(&j, m.value) != JSON_STRING)
+			continue;
+		json_raw(&j, m.value, &raw);
+		if (raw < cap)
+			dst[json_unescape(&j, m.value, dst)] = '\0';
+	}
+	json_release(&j);
+}
+
 /* ---- list ---- */
 
 static const char LIST_HELP[] =

@@ -18,4 +18,7 @@ bool agent_reply_number(const struct agent_reply *reply, const char *name, uint6
 /* The reply has a member of that name, and it is true. */
 bool agent_reply_true(const struct agent_reply *reply, const char *name);
 
+/* A short string of the reply's JSON, as it is: the caller escapes it. Empty if it has none of that name, or a longer one. */
+void agent_reply_word(const struct agent_reply *reply, const char *name, char *dst, size_t cap);
+
 #endif

@@ -435,3 +435,141 @@ failed() { # failed JOB: its status; not by run(), which is another process
 	unset AGENT_PID
 	rm -rf "$AGENT_DIR"
 }
+
+# --- ct check ---
+
+# host NAME=VALUE…: a process under the shim that sleeps; sets HOST
+host() {
+	env LD_PRELOAD="$PRELOAD" ${ASAN_HOST_OPTIONS:+ASAN_OPTIONS="$ASAN_HOST_OPTIONS"} "$@" sleep 1000 3>&- & # not by shimmed(): that is another process
+	HOST=$!
+	JOBS+=("$HOST")
+	local i
+	for ((i = 0; i < 300; i++)); do [ "$(cat "/proc/$HOST/comm")" = sleep ] && break; sleep 0.1; done
+}
+
+# A readiness probe that says yes lets requests in.
+@test "check: covered or not, agent or not, keys or not: each no says what is missing, yes is 0" {
+	agent_start
+	host A=b
+	run -1 "$CT" check "$HOST"
+	says "process $HOST: no" "the agent has no keys"
+	"$CT" add -q "$(keys_of "$T/a.jwk")"
+	run -0 "$CT" check "$HOST"
+	[ "$output" = "process $HOST: covered, and the agent has keys" ]
+	run -0 "$CT" check "$HOST" "$T/a.safetensors"
+	says "covered, and could open"
+	run -0 "$CT" check --json "$HOST" "$T/a.safetensors"
+	[ "$(jq -c '[.ok, .covered, .agent, .disposition, .constraints, .missing]' <<<"$output")" = '[true,true,true,"serve","none",[]]' ]
+	run -0 "$CT" check -q "$HOST"
+	[ -z "$output" ]
+	run -0 ask '{"v":1,"op":"status"}'
+	says '"served":0'
+	"$CT" lock <<<secret
+	run -1 "$CT" check "$HOST"
+	says "the agent is locked"
+	"$CT" unlock <<<secret
+	host CTSHIM_DISABLE=1
+	run -1 "$CT" check "$HOST"
+	says "CTSHIM_DISABLE=1"
+	sleep 1000 3>&- &
+	JOBS+=($!)
+	run -1 "$CT" check --json "$!"
+	[ "$(jq -c '[.ok, .covered, .agent, (.missing | length)]' <<<"$output")" = '[false,false,true,1]' ]
+	says "libctshim.so is not loaded"
+	kill "$!"
+	wait "$!" || true
+	run -1 "$CT" check "$!"
+	says "there is no process"
+	local bad
+	for bad in '' x 0 '1 2 3' -1; do
+		# shellcheck disable=SC2086
+		run -2 "$CT" check $bad
+	done
+}
+
+# The agent that counts is the one that the process itself would ask.
+@test "check: the agent is the one that the process's environment names" {
+	agent_start "$T/a.jwk"
+	host CT_AGENT_SOCK="$PWD/none"
+	run -1 "$CT" check "$HOST"
+	says "no agent at $PWD/none"
+	host A=b
+	CT_AGENT_SOCK=$PWD/none run -0 "$CT" check "$HOST" "$T/a.safetensors"
+}
+
+# With FILE the answer must be about that process, not about ct.
+@test "check FILE: rules, constraints, policies and keys are judged as if the process had asked" {
+	local sleep
+	sleep=$(readlink -f "$(command -v sleep)")
+	printf 'keep 3\ndeny exe=%s\n' "$sleep" >conf
+	AGENT_OPTS=(-c "$PWD/conf")
+	agent_start "$T/a.jwk"
+	host A=b
+	run -1 "$CT" check "$HOST" "$T/a.safetensors"
+	says "EKEYREJECTED: line 2 of the agent's configuration"
+	printf 'allow exe=%s\ndeny\n' "$sleep" >conf
+	kill -HUP "$AGENT_PID"
+	run -0 "$CT" check "$HOST" "$T/a.safetensors"
+	run -1 "$CT" verify "$T/a.safetensors"
+	run -1 "$CT" check "$HOST" "$M"
+	says "ENOKEY: "
+	"$CT" add -q --exe "$CAT" "$(keys_of "$T/a.jwk")"
+	run -1 "$CT" check "$HOST" "$T/a.safetensors"
+	says "key set 1 is not for the program $sleep"
+	run -3 "$CT" check "$HOST" "$T/plain.safetensors"
+	says EPERM
+	run -3 "$CT" check "$HOST" "$PWD/none"
+	says ENOENT
+	agent_stop
+	asking_agent
+	host A=b
+	run -0 "$CT" check "$HOST" "$T/a.safetensors"
+	says "after somebody has said yes"
+	[ "$(questions)" = 0 ]
+}
+
+# What another process may is nobody else's business; and its groups are those of the kernel.
+@test "explain with pid: for the agent's user and root alone; uid, gid and groups are the process's" {
+	need setpriv
+	[ "$(id -u)" = 0 ] || skip_or_fail "needs root, to be two users"
+	printf 'allow-uid 12345\n' >conf
+	AGENT_OPTS=(-c "$PWD/conf")
+	agent_start
+	add ''
+	chmod 711 "$AGENT_DIR"
+	local d=$AGENT_DIR/x head=$AGENT_DIR/x/head size
+	mkdir "$d" && cp "$ROOT"/tests/{peer,judge}.py "$d"
+	head -c "$(($(od -An -tu8 -N8 "$M") + 8))" "$M" >"$head"
+	chmod -R a+rX "$d"
+	size=$(stat -c %s "$M")
+	setpriv --reuid 12345 --regid 12346 --groups 7,12347 sleep 1000 3>&- &
+	local other=$!
+	JOBS+=("$other")
+	local i
+	for ((i = 0; i < 300; i++)); do [ "$(cat "/proc/$other/comm")" = sleep ] && break; sleep 0.1; done
+	run -0 ask "{\"v\":1,\"op\":\"explain\",\"size\":$size,\"pid\":$other}" "$head"
+	says "\"pid\":$other,\"policy\""
+	[ "$(tail -n 1 <<<"$output" | jq -c '.peer | [.uid, .gid, .groups, .pid]')" = "[12345,12346,[7,12347],$other]" ]
+	PYTHONPATH=$d PYTHONDONTWRITEBYTECODE=1 run -0 setpriv --reuid 12345 --regid 12345 --clear-groups /usr/bin/python3 "$d/peer.py" ask \
+		"{\"v\":1,\"op\":\"explain\",\"size\":$size,\"pid\":$other}" "$head"
+	says '"error":"EPERM"'
+	setpriv --reuid 12399 --regid 12399 --clear-groups sleep 1000 3>&- &
+	other=$!
+	JOBS+=("$other")
+	for ((i = 0; i < 300; i++)); do [ "$(cat "/proc/$other/comm")" = sleep ] && break; sleep 0.1; done
+	run -0 ask "{\"v\":1,\"op\":\"explain\",\"size\":$size,\"pid\":$other}" "$head"
+	says '"error":"EKEYREJECTED"' 'does not admit uid 12399'
+	kill "$other"
+	wait "$other" || true
+	run -0 ask "{\"v\":1,\"op\":\"explain\",\"size\":$size,\"pid\":$other}" "$head"
+	says '"error":"ESRCH"'
+	local bad
+	for bad in 0 -1 '"1"' 2147483648; do
+		run -0 ask "{\"v\":1,\"op\":\"explain\",\"size\":$size,\"pid\":$bad}" "$head"
+		says '"error":"EINVAL"'
+	done
+	# numbers of another namespace are other processes
+	need unshare
+	run -0 unshare --pid --fork --kill-child "${PEER[@]}" ask "{\"v\":1,\"op\":\"explain\",\"size\":$size,\"pid\":1}" "$head"
+	says '"error":"EINVAL"' 'another pid namespace'
+}
