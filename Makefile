@@ -6,6 +6,7 @@ PREFIX ?= /usr/local
 comma := ,
 BUILD ?= build$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
 VERSION := 0.1.0
+UNITS := $(PREFIX)/lib/systemd
 
 ifeq ($(V),)
 Q := @
@@ -187,11 +188,18 @@ install: all
 	install -m 755 $(BUILD)/libctshim.so $(DESTDIR)$(PREFIX)/lib/
 	install -m 755 keys/ct-tpm-seal keys/ct-tpm-unseal $(DESTDIR)$(PREFIX)/libexec/ctshim/
 	install -m 644 keys/tpm.sh $(DESTDIR)$(PREFIX)/libexec/ctshim/
+	install -d $(addprefix $(DESTDIR)$(UNITS)/,user system/ct-agent.service.d)
+	sed 's|@PREFIX@|$(PREFIX)|' systemd/ct-agent.service > $(DESTDIR)$(UNITS)/system/ct-agent.service
+	install -m 644 systemd/ct-agent.socket $(DESTDIR)$(UNITS)/system/
+	install -m 644 systemd/system.conf $(DESTDIR)$(UNITS)/system/ct-agent.service.d/
+	install -m 644 $(addprefix $(DESTDIR)$(UNITS)/system/ct-agent.,service socket) $(DESTDIR)$(UNITS)/user/
+	chmod 644 $(DESTDIR)$(UNITS)/system/ct-agent.service
 	$(if $(DESTDIR),,ldconfig)
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/ct $(DESTDIR)$(PREFIX)/bin/ct-agent $(DESTDIR)$(PREFIX)/lib/libctshim.so
-	rm -rf $(DESTDIR)$(PREFIX)/libexec/ctshim
+	rm -rf $(DESTDIR)$(PREFIX)/libexec/ctshim $(DESTDIR)$(UNITS)/system/ct-agent.service.d
+	rm -f $(addprefix $(DESTDIR)$(UNITS)/,$(foreach k,user system,$k/ct-agent.service $k/ct-agent.socket))
 	$(if $(DESTDIR),,ldconfig)
 
 clean:

@@ -12,16 +12,22 @@
 
 #include "audit.h"
 #include "config.h"
+#include "confirm.h"
+#include "constraints.h"
 #include "engine.h"
 #include "harden.h"
 #include "keystore.h"
 #include "passphrase.h"
+#include "reload.h"
 
 struct agent {
-	const struct config *config;
+	const struct config *config; /* its contents change by reload_signals() alone */
+	struct reload *reload;
 	struct keystore *keys;
+	struct constraints_table constraints;
 	struct audit *audit;
 	struct engine *engine; /* engine_there() says whether there is one */
+	struct confirm *confirm;
 	struct hardening hardening, keeper_hardening;
 	struct passphrase lock; /* set: locked */
 	int64_t started_ms;     /* clock_boot_ms() */

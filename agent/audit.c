@@ -233,3 +233,19 @@ bool audit_act(struct audit *a, const struct peer *peer, const char *what, uint6
 		put_number(&b, "set", set);
 	return write_line(a, &b);
 }
+
+bool audit_reload(struct audit *a, uid_t uid, pid_t pid, bool done, const char *reason)
+{
+	struct buf b = BUF_INIT;
+
+	if (a->fd < 0)
+		return true;
+	if (a->syslog)
+		buf_puts(&b, PRIORITY "ct-agent: ");
+	begin(&b, "reload");
+	put_text(&b, "verdict", done ? "done" : "failed", strlen(done ? "done" : "failed"));
+	put_text(&b, "reason", reason, strlen(reason));
+	put_number(&b, "uid", uid);
+	put_number(&b, "pid", (uint64_t)(pid > 0 ? pid : 0));
+	return write_line(a, &b);
+}

@@ -34,6 +34,9 @@ void audit_close(struct audit *a);
 bool audit_decision(struct audit *a, const char *event, struct peer *peer, const struct input_file *file, uint64_t set, const char *verdict,
                     const char *reason);
 
+/* SIGHUP, from that process: the configuration was read again; where done is false, reason says why the old one stays. */
+bool audit_reload(struct audit *a, uid_t uid, pid_t pid, bool done, const char *reason);
+
 /* What an owner did: "add", "remove", "lock", "unlock"; set 0: none in particular. false: it could not be written; it was done all the same. */
 bool audit_act(struct audit *a, const struct peer *peer, const char *what, uint64_t set);
 

@@ -1,10 +1,12 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "text.h"
 #include "trusted.h"
@@ -162,10 +164,15 @@ int config_read(struct config *c, const char *path, struct err *err)
 	size_t cap = 0;
 	ssize_t n;
 	int r = -1;
-	FILE *f = fopen(path, "re");
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* a FIFO is refused, not waited for */
+	FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
 
-	if (!f)
-		return err_sys(err, errno, "%s", shown);
+	if (!f) {
+		err_sys(err, errno, "%s", shown);
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
 	if (trusted_fd(fileno(f), path, 022, err))
 		goto out;
 	while ((n = getline(&line, &cap, f)) >= 0) {
@@ -181,6 +188,13 @@ out:
 	free(line);
 	fclose(f);
 	return r;
+}
+
+int config_check(const struct config *c, bool engine, struct err *err)
+{
+	if (c->standing && !engine)
+		return err_set(err, ERR_FORMAT, "the configuration has a policy of its own, which takes a --policy-engine");
+	return 0;
 }
 
 bool config_allows(const struct config *c, uid_t uid)

@@ -53,6 +53,9 @@ void config_release(struct config *c);
  */
 int config_read(struct config *c, const char *path, struct err *err);
 
+/* What it asks for is there. engine: a policy engine is. */
+int config_check(const struct config *c, bool engine, struct err *err);
+
 bool config_allows(const struct config *c, uid_t uid);
 
 #endif

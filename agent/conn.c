@@ -91,7 +91,10 @@ static void go_json(struct conn *c, struct agent *a)
 {
 	if (!take(c, c->json, c->sizes.json_len))
 		return;
-	if (request_parse(&c->request, &c->peer, c->json, c->sizes.json_len, c->sizes.blob_len, &c->reply))
+	int r = request_parse(&c->request, &c->peer, c->json, c->sizes.json_len, c->sizes.blob_len, &c->reply);
+
+	c->request.deadline_ms = c->deadline_ms;
+	if (r)
 		start_reply(c, a);
 	else if (!request_blob_stays(&c->request))
 		c->state = CONN_ROOM;
@@ -198,6 +201,16 @@ void conn_go(struct conn *c, struct agent *a)
 			return;
 		}
 	} while (c->state != before);
+}
+
+void conn_reloaded(struct conn *c, struct agent *a)
+{
+	if (c->state == CONN_FREE || c->state == CONN_WRITE || c->state == CONN_DONE)
+		return;
+	if (peer_rights(&c->peer, config_allows(a->config, c->peer.uid)) == PEER_NOTHING)
+		c->state = CONN_DONE;
+	else if (c->state == CONN_DECIDE)
+		decision_restart(&c->request.decision, a);
 }
 
 short conn_events(const struct conn *c)

@@ -52,6 +52,9 @@ void conn_go(struct conn *c, struct agent *a);
 /* CONN_ROOM only: `held` bytes of the budget are this connection's now (false is returned, and it is DONE, if malloc fails). */
 bool conn_room_granted(struct conn *c);
 
+/* The configuration is another: what was about to be decided by the old one is not. */
+void conn_reloaded(struct conn *c, struct agent *a);
+
 /* The poll events that it waits for; 0: none. */
 short conn_events(const struct conn *c);
 

@@ -208,3 +208,12 @@ void decision_release(struct decision *state, struct agent *a)
 	buf_release(&state->claims);
 	*state = (struct decision){ 0 };
 }
+
+void decision_restart(struct decision *state, struct agent *a)
+{
+	struct decision again = { .claims = state->claims, .explain = state->explain };
+
+	state->claims = (struct buf)BUF_INIT;
+	decision_release(state, a);
+	*state = again;
+}

@@ -48,6 +48,9 @@ struct decision {
 enum decision_state decision_ask(struct decision *state, struct agent *a, const struct input_file *file, uint64_t set, struct peer *peer,
                                  struct policy_decision *d);
 
+/* From the beginning, because the configuration is another. */
+void decision_restart(struct decision *state, struct agent *a);
+
 /* Gives up a question that is under way. */
 void decision_release(struct decision *state, struct agent *a);
 

@@ -29,11 +29,11 @@ static void close_above(int keep)
 	closedir(d);
 }
 
-bool harden_descriptors(void)
+bool harden_descriptors(int keep)
 {
 	int fd;
 
-	close_above(2);
+	close_above(keep);
 	do
 		fd = open("/dev/null", O_RDWR | O_NOCTTY);
 	while (fd >= 0 && fd <= 2);

@@ -12,8 +12,8 @@ struct hardening {
 	bool no_new_privs;
 };
 
-/* Closes every inherited descriptor above 2 and opens /dev/null on those of 0, 1, 2 that are missing. false: not even that. */
-bool harden_descriptors(void);
+/* Closes every inherited descriptor above `keep`, which is at least 2, and opens /dev/null on those of 0, 1, 2 that are missing. false: not even that. */
+bool harden_descriptors(int keep);
 
 void harden_process(struct hardening *h);
 

@@ -247,7 +247,12 @@ static void put_key(struct buf *out, const struct jwk *k, const char *token)
 	buf_putc(out, '}');
 }
 
-void keystore_list(const struct keystore *ks, int64_t now, struct buf *out)
+bool keystore_has(const struct keystore *ks, uint64_t set)
+{
+	return index_of(ks, set) < ks->count;
+}
+
+void keystore_list(const struct keystore *ks, int64_t now, void (*more)(void *arg, uint64_t set, struct buf *out), void *arg, struct buf *out)
 {
 	buf_puts(out, "{\"sets\":[");
 	for (size_t i = 0; i < ks->count; i++) {
@@ -258,6 +263,7 @@ void keystore_list(const struct keystore *ks, int64_t now, struct buf *out)
 			buf_puts(out, "null");
 		else
 			buf_put_u64(out, (uint64_t)(ks->meta[i].expires - now + 999) / 1000);
+		more(arg, ks->meta[i].id, out);
 		buf_puts(out, ",\"keys\":[");
 		for (size_t k = 0; k < ks->sets[i].count; k++) {
 			if (k)

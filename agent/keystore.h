@@ -60,8 +60,10 @@ size_t keystore_count(const struct keystore *ks);
 bool keystore_in_locked_memory(const struct keystore *ks); /* every master key */
 bool keystore_in_hidden_memory(const struct keystore *ks); /* secret.h */
 
-/* Appends the text of the protocol's `list`. */
-void keystore_list(const struct keystore *ks, int64_t now, struct buf *out);
+bool keystore_has(const struct keystore *ks, uint64_t set);
+
+/* Appends the text of the protocol's `list`. more: appends what else there is to say of a set, each member with a comma before it. */
+void keystore_list(const struct keystore *ks, int64_t now, void (*more)(void *arg, uint64_t set, struct buf *out), void *arg, struct buf *out);
 
 /* As unlock_verify(), over the sets with greater numbers than `after` (0: over all); stores the set's number. */
 int keystore_verify(const struct keystore *ks, uint64_t after, const struct header *h, const struct crypto_info *c, uint64_t *set,

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,15 +163,60 @@ int listener_open(struct listener *l, const char *path, bool others, struct err 
 	return 0;
 }
 
-void listener_close(struct listener *l)
+int listener_passed(char out[LISTENER_PATH_MAX], int fd, struct err *err)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNSPEC };
+	socklen_t len = sizeof sun, one = sizeof(int);
+	int type = 0, listens = 0;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &one) < 0 || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &one) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&sun, &len) < 0)
+		return err_sys(err, errno, "the socket that was passed on");
+	if (sun.sun_family != AF_UNIX || type != SOCK_STREAM || !listens || len <= offsetof(struct sockaddr_un, sun_path) || sun.sun_path[0] != '/' ||
+	    len > sizeof sun)
+		return err_set(err, ERR_REJECTED, "the socket that was passed on is no listening stream socket of a path (ListenStream=/…)");
+	len -= (socklen_t)offsetof(struct sockaddr_un, sun_path);
+	memcpy(out, sun.sun_path, len);
+	out[len < LISTENER_PATH_MAX ? len : LISTENER_PATH_MAX - 1] = '\0';
+	return check_folder(out, err);
+}
+
+int listener_adopt(struct listener *l, int fd, const char *path, struct err *err)
+{
+	memset(l, 0, sizeof *l);
+	l->fd = fd;
+	l->lock = -1;
+	l->adopted = true;
+	snprintf(l->path, sizeof l->path, "%s", path);
+	/* Once more: whom clients see behind it is now us. */
+	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0 || listen(fd, BACKLOG) < 0)
+		return err_sys(err, errno, "the socket that was passed on");
+	return 0;
+}
+
+static bool is_there(const struct listener *l)
 {
 	struct stat st;
 
-	if (l->ino && lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
+	return l->ino && lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino;
+}
+
+int listener_admit(const struct listener *l, bool others, struct err *err)
+{
+	if (!l->adopted && is_there(l) && chmod(l->path, others ? 0666 : 0600) < 0)
+		return err_sys(err, errno, "%s", SHOW(l->path));
+	return 0;
+}
+
+void listener_close(struct listener *l)
+{
+	if (is_there(l))
 		unlink(l->path);
 	if (l->fd >= 0)
 		close(l->fd);
-	unlink(l->lock_path); /* while it is held: take_lock() notices */
-	close(l->lock);
+	if (l->lock >= 0) {
+		unlink(l->lock_path); /* while it is held: take_lock() notices */
+		close(l->lock);
+	}
 	l->fd = l->lock = -1;
 }

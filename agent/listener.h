@@ -20,6 +20,7 @@ struct listener {
 	char lock_path[LISTENER_PATH_MAX + 8];
 	dev_t dev; /* of the socket that we bound */
 	ino_t ino;
+	bool adopted; /* made by somebody else, who keeps the path */
 };
 
 /* Makes path absolute, its folder's symbolic links resolved. Errors: no such folder, too long. */
@@ -31,6 +32,18 @@ int listener_path(char out[LISTENER_PATH_MAX], const char *path, struct err *err
  * others may write (ERR_REJECTED), something there that is no socket, system calls. On failure nothing is left behind.
  */
 int listener_open(struct listener *l, const char *path, bool others, struct err *err);
+
+/*
+ * The path of a socket that the manager of services (systemd) has bound and passed on. -1: it is no listening stream socket of a path, or its folder is one that
+ * listener_open() would not take.
+ */
+int listener_passed(char out[LISTENER_PATH_MAX], int fd, struct err *err);
+
+/* Takes over such a socket: no lock, and the file stays. By the process that will serve, as above. */
+int listener_adopt(struct listener *l, int fd, const char *path, struct err *err);
+
+/* Lets peers of other uids connect, or no longer. Of an adopted socket the mode is its maker's. */
+int listener_admit(const struct listener *l, bool others, struct err *err);
 
 /* Closes, and removes the socket if it is still ours. */
 void listener_close(struct listener *l);

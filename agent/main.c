@@ -15,7 +15,9 @@
 #include "agent.h"
 #include "agent_client.h"
 #include "clock.h"
+#include "duration.h"
 #include "listener.h"
+#include "notify.h"
 #include "server.h"
 #include "text.h"
 
@@ -27,6 +29,7 @@ struct options {
 	bool foreground, kill;
 	const char *sock, *config, *engine, *audit;
 	bool audit_required;
+	bool passed; /* a socket of systemd's at NOTIFY_LISTEN_FD */
 	unsigned int lifetime_s;
 	pid_t follow;
 };
@@ -36,13 +39,13 @@ static const char usage[] =
 	"       ct-agent -k [-s SOCK]\n"
 	"Holds keys (ct add KEYS) and opens encrypted models for programs under LD_PRELOAD=libctshim.so.\n"
 	"\n"
-	"  -f             stay in the foreground and log each decision to stderr\n"
+	"  -f             stay in the foreground and log each decision to stderr; the end of the terminal is then its own\n"
 	"  -k             end the agent that serves the socket\n"
 	"  -s SOCK        the socket; default: $CT_AGENT_SOCK, else ct-agent.sock in $XDG_RUNTIME_DIR or /run/user/UID,\n"
 	"                 else ~/.ct/agent.sock (root: /run/ct-agent.sock)\n"
 	"  -c CONFIG      configuration: lines `keep SECONDS`, `allow-uid N`, and which programs may decrypt:\n"
 	"                 `allow`, `ciphertext`, `deny` with `exe=GLOB`, `uid=N`, `cgroup=GLOB`, `keys=GLOB`; the first that fits counts;\n"
-	"                 `token URI verify=FILE`: a master key in a PKCS#11 token\n"
+	"                 `token URI verify=FILE`: a master key in a PKCS#11 token; SIGHUP reads it again\n"
 	"  -t LIFETIME    forget key sets after that time unless ct add says otherwise: seconds, or a number with s, m, h, d\n"
 	"  -P FOLLOW_PID  end when that process ends\n"
 	"      --policy-engine exec:PROGRAM ARGS\n"
@@ -51,7 +54,8 @@ static const char usage[] =
 	"                 a line of JSON for each decision\n"
 	"      --audit-required\n"
 	"                 open nothing whose line cannot be written there\n"
-	"      --help, --version\n";
+	"      --help, --version\n"
+	"CT_ASKPASS in its environment: the program by which it asks for ct add -c, an absolute path.\n";
 
 static const char *env(const char *name)
 {
@@ -79,29 +83,6 @@ static bool parse_number(const char *text, unsigned long max, unsigned long *v, 
 	return !errno && *v >= 1 && *v <= max;
 }
 
-static bool parse_lifetime(const char *text, unsigned int *seconds)
-{
-	static const char units[] = "smhd";
-	static const unsigned int factor[] = { 1, 60, 3600, 86400 };
-	unsigned long v;
-	char *end;
-	unsigned int f = 1;
-
-	if (!parse_number(text, UINT32_MAX, &v, &end))
-		return false;
-	if (*end) {
-		const char *u = strchr(units, *end);
-
-		if (!u || end[1])
-			return false;
-		f = factor[u - units];
-	}
-	if (v > UINT32_MAX / f)
-		return false;
-	*seconds = (unsigned int)v * f;
-	return true;
-}
-
 /* -1: go on; else the exit status. */
 static int parse_options(struct options *o, int argc, char **argv)
 {
@@ -117,7 +98,6 @@ static int parse_options(struct options *o, int argc, char **argv)
 	char *end;
 	int c;
 
-	memset(o, 0, sizeof *o);
 	while ((c = getopt_long(argc, argv, "fks:c:t:P:", longs, NULL)) != -1) {
 		switch (c) {
 		case 'f':
@@ -133,7 +113,7 @@ static int parse_options(struct options *o, int argc, char **argv)
 			o->config = optarg;
 			break;
 		case 't':
-			if (!parse_lifetime(optarg, &o->lifetime_s))
+			if (!duration_parse(optarg, &o->lifetime_s))
 				return bad_usage("-t takes a time such as 3600, 90m, 8h or 7d");
 			break;
 		case 'P':
@@ -280,27 +260,30 @@ static void announce(const char *path, pid_t pid)
 }
 
 /* The process that serves. ready: a pipe to the waiting parent, -1 in the foreground. */
-static int serve(const struct options *o, const struct config *config, const struct hardening *hardening, const char *path, int follow,
+static int serve(const struct options *o, struct config *config, const struct hardening *hardening, const char *path, int follow,
                  int ready)
 {
 	struct engine engine = ENGINE_NONE;
+	struct confirm confirm = CONFIRM_NONE;
 	struct audit audit = AUDIT_NONE;
-	struct agent a = { .config = config, .engine = &engine, .audit = &audit, .hardening = *hardening, .started_ms = clock_boot_ms(), .log = o->foreground };
-	struct listener l = { .fd = -1 };
+	struct agent a = { .config = config, .engine = &engine, .confirm = &confirm, .audit = &audit, .hardening = *hardening, .started_ms = clock_boot_ms(), .log = o->foreground };
+	struct listener l = { .fd = -1, .lock = -1 };
+	struct reload reload;
+	struct notify notify;
 	struct err why = { 0 };
 	sigset_t ends;
 	int signals = -1, r = -1;
 
-	/* Before a socket, a key or a signal mask is there that the launcher would inherit; after it the keeper, whose socket it is not to have. */
-	if (o->engine && engine_start(&engine, o->engine, &why) < 0)
+	/* Before a socket, a key or a signal mask is there that the launchers would inherit; after them the keeper, whose socket they are not to have. */
+	if (config_check(config, o->engine, &why) < 0 || notify_init(&notify, &why) < 0 || (o->engine && engine_start(&engine, o->engine, &why) < 0))
 		return complain(&why);
-	if (config->standing && !o->engine) {
-		err_set(&why, ERR_FORMAT, "the configuration has a policy of its own, which takes a --policy-engine");
-		return complain(&why);
-	}
+	confirm_start(&confirm, getenv("CT_ASKPASS"));
 	a.keys = keystore_start(&config->tokens, !o->foreground, &a.keeper_hardening, &why);
-	if (!a.keys)
+	if (!a.keys || reload_init(&reload, config, o->config, o->foreground, &why) < 0)
 		goto out;
+	reload.listener = &l;
+	reload.notify = &notify;
+	a.reload = &reload;
 	if (o->audit && audit_open(&audit, o->audit, o->audit_required, &why) < 0)
 		goto out;
 	sigemptyset(&ends);
@@ -316,7 +299,7 @@ static int serve(const struct options *o, const struct config *config, const str
 		err_sys(&why, errno, "no memory to start with");
 		goto out;
 	}
-	if (listener_open(&l, path, config->allow_count > 0, &why))
+	if (o->passed ? listener_adopt(&l, NOTIFY_LISTEN_FD, path, &why) : listener_open(&l, path, config->allow_count > 0, &why))
 		goto out;
 	if (o->foreground) {
 		announce(path, getpid());
@@ -326,21 +309,27 @@ static int serve(const struct options *o, const struct config *config, const str
 	}
 	if (ready >= 0)
 		close(ready);
+	notify_ready(&notify);
 	r = server_run(&a, l.fd, signals, follow, &why);
+	notify_stopping(&notify);
 out:
 	audit_close(&audit);
 	engine_stop(&engine);
+	confirm_stop(&confirm);
 	keystore_free(a.keys);
+	constraints_clear(&a.constraints);
 	passphrase_clear(&a.lock);
 	if (l.fd >= 0)
 		listener_close(&l);
 	if (signals >= 0)
 		close(signals);
+	if (a.reload)
+		reload_release(a.reload);
 	return r < 0 ? complain(&why) : 0;
 }
 
 /* The child serves; the parent returns when the socket is there, or with the child's failure. */
-static int to_background(const struct options *o, const struct config *config, const struct hardening *hardening, const char *path,
+static int to_background(const struct options *o, struct config *config, const struct hardening *hardening, const char *path,
                          int follow)
 {
 	struct err why;
@@ -374,6 +363,8 @@ static int socket_path(char path[LISTENER_PATH_MAX], const struct options *o, st
 {
 	struct agent_addr addr;
 
+	if (o->passed)
+		return listener_passed(path, NOTIFY_LISTEN_FD, err);
 	if (o->sock)
 		return listener_path(path, o->sock, err);
 	if (agent_addr_bind(&addr, env, err))
@@ -381,7 +372,7 @@ static int socket_path(char path[LISTENER_PATH_MAX], const struct options *o, st
 	return listener_path(path, addr.path, err);
 }
 
-static int start(const struct options *o, const struct config *config, const struct hardening *hardening)
+static int start(const struct options *o, struct config *config, const struct hardening *hardening)
 {
 	char path[LISTENER_PATH_MAX];
 	struct err why;
@@ -400,18 +391,23 @@ int main(int argc, char **argv)
 {
 	struct hardening hardening;
 	struct config config;
-	struct options o;
+	struct options o = { 0 };
 	struct err why;
-	int status;
+	int status, passed = notify_listen_fd(&why);
 
-	if (!harden_descriptors())
+	if (!harden_descriptors(passed > 0 ? NOTIFY_LISTEN_FD : STDERR_FILENO))
 		return EXIT_FAILED;
+	if (passed < 0)
+		return complain(&why);
 	harden_process(&hardening);
 	status = parse_options(&o, argc, argv);
 	if (status >= 0)
 		return status;
 	if (o.kill)
 		return kill_agent(&o);
+	o.passed = passed > 0;
+	if (o.passed && o.sock)
+		return bad_usage("-s and a socket from systemd (LISTEN_FDS) are two");
 	config_default(&config);
 	config.lifetime_s = o.lifetime_s;
 	if (o.config && config_read(&config, o.config, &why))

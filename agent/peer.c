@@ -51,10 +51,74 @@ void peer_release(struct peer *p)
 	*p = (struct peer){ .pidfd = -1 };
 }
 
+/* A line of /proc/PID/status, behind its name, in text. NULL: it cannot be read, or has none. */
+#define STATUS_TEXT_MAX 8192
+
+static char *status_line(pid_t pid, const char *name, char text[STATUS_TEXT_MAX])
+{
+	char proc[40], *line, *save = NULL;
+	size_t at = 0, len = strlen(name);
+	ssize_t n = -1;
+	int fd;
+
+	snprintf(proc, sizeof proc, "/proc/%d/status", pid);
+	fd = open(proc, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	while (fd >= 0 && at < STATUS_TEXT_MAX - 1 && (n = read(fd, text + at, STATUS_TEXT_MAX - 1 - at)) > 0)
+		at += (size_t)n;
+	if (fd >= 0)
+		close(fd);
+	if (n != 0) /* not all of it */
+		return NULL;
+	text[at] = '\0';
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		if (strncmp(line, name, len) == 0 && line[len] == ':')
+			return line + len + 1;
+	return NULL;
+}
+
+/* The second number of a line: the effective one of Uid and Gid. */
+static bool second_of(pid_t pid, const char *name, unsigned int *v)
+{
+	char text[STATUS_TEXT_MAX], *line = status_line(pid, name, text);
+
+	return line && sscanf(line, "%*u %u", v) == 1;
+}
+
+int peer_of_process(struct peer *p, pid_t pid, const struct peer *asker, struct err *err)
+{
+	char text[STATUS_TEXT_MAX], *spaces = asker->pid > 0 ? status_line(asker->pid, "NSpid", text) : NULL;
+	unsigned int number_of, more;
+
+	*p = (struct peer){ .pidfd = -1, .sock = -1, .pid = pid };
+	if (!spaces || sscanf(spaces, "%u %u", &number_of, &more) != 1)
+		return err_sys(err, EINVAL, "who asks counts processes in another pid namespace than the agent");
+	p->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (p->pidfd < 0 || !second_of(pid, "Uid", &p->uid) || !second_of(pid, "Gid", &p->gid) || !peer_alive(p))
+		return err_sys(err, ESRCH, "process %d", pid);
+	return 0;
+}
+
+static int groups_of(pid_t pid, gid_t *list, int max)
+{
+	char text[STATUS_TEXT_MAX], *word, *save = NULL, *line = status_line(pid, "Groups", text);
+	int n = 0;
+
+	if (!line)
+		return -1;
+	for (word = strtok_r(line, " \t", &save); word; word = strtok_r(NULL, " \t", &save)) {
+		if (n == max)
+			return -1;
+		list[n++] = (gid_t)strtoul(word, NULL, 10);
+	}
+	return n;
+}
+
 int peer_groups(const struct peer *p, gid_t *list, int max)
 {
 	socklen_t len = (socklen_t)((size_t)max * sizeof *list);
 
+	if (p->sock < 0)
+		return groups_of(p->pid, list, max);
 	return getsockopt(p->sock, SOL_SOCKET, SO_PEERGROUPS, list, &len) == 0 ? (int)(len / sizeof *list) : -1;
 }
 

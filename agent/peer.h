@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "err.h"
 #include "sha256.h"
 
 #define PEER_REMOVED " (deleted)" /* how the kernel's word on a path ends where that was removed; names may end so, too */
@@ -22,7 +23,7 @@ struct peer_fact {
 struct peer {
 	uid_t uid;
 	gid_t gid;
-	int sock;  /* the connection; the owner's */
+	int sock;  /* the connection; the owner's; -1: peer_of_process() */
 	pid_t pid; /* 0: in a pid namespace that we can't see */
 	int pidfd; /* what is asked about the process goes through it, so that a reused pid can't answer; -1: the kernel has none */
 	bool gone; /* it had ended when it was looked for */
@@ -33,7 +34,7 @@ struct peer {
 	} exe_digest;
 };
 
-/* The groups that the connecting process had, from the socket: how many, at most max; -1: the kernel does not say, or they are more. */
+/* The groups that the connecting process had, from the socket (of peer_of_process(), that it has): how many, at most max; -1: the kernel does not say, or they are more. */
 int peer_groups(const struct peer *p, gid_t *list, int max);
 
 enum peer_rights { PEER_NOTHING, PEER_MAY_OPEN, PEER_MAY_ALL };
@@ -41,6 +42,12 @@ enum peer_rights { PEER_NOTHING, PEER_MAY_OPEN, PEER_MAY_ALL };
 /* Reads it from the socket. false: the kernel does not say; nobody is admitted then. */
 bool peer_of(struct peer *p, int fd);
 void peer_release(struct peer *p);
+
+/*
+ * Another process, as if it had connected: `pid` as asker sees it, who must be in our pid namespace. -1: ERR_SYSTEM, ESRCH: there is none; EINVAL: asker is in another
+ * namespace. The caller releases *p in any case.
+ */
+int peer_of_process(struct peer *p, pid_t pid, const struct peer *asker, struct err *err);
 
 /* admitted: the configuration has a line allow-uid for it. */
 enum peer_rights peer_rights(const struct peer *p, bool admitted);

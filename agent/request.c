@@ -10,9 +10,9 @@
 #include "rego_json.h"
 #include "wire.h"
 
-enum member { M_V, M_OP, M_SIZE, M_LIFETIME, M_SET, M_ALL, M_CLAIMS, MEMBERS };
+enum member { M_V, M_OP, M_SIZE, M_LIFETIME, M_SET, M_ALL, M_CLAIMS, M_UIDS, M_EXES, M_OPENS, M_CONFIRM, M_PID, MEMBERS };
 
-static const char *const member_names[MEMBERS] = { "v", "op", "size", "lifetime", "set", "all", "claims" };
+static const char *const member_names[MEMBERS] = { "v", "op", "size", "lifetime", "set", "all", "claims", "uids", "exes", "opens", "confirm", "pid" };
 
 static const struct op {
 	const char *name;
@@ -46,7 +46,26 @@ struct draft {
 	uint64_t v;
 	unsigned int wrong; /* a bit a member of the wrong type */
 	char op[16];
+	const char *why; /* a constraint is wrong */
 };
+
+static bool put_constraint(struct request *rq, struct draft *d, enum member m, const struct json *j, int tok)
+{
+	const char *why = "confirm is true or false";
+	int r;
+
+	if (m == M_UIDS)
+		r = constraints_uids(&rq->asked, j, tok, &why);
+	else if (m == M_EXES)
+		r = constraints_exes(&rq->asked, j, tok, &why);
+	else if (m == M_OPENS)
+		r = constraints_opens(&rq->asked, j, tok, &why);
+	else
+		r = (rq->asked.confirm = json_type(j, tok) == JSON_TRUE) || json_type(j, tok) == JSON_FALSE ? 0 : -1;
+	if (r && !d->why)
+		d->why = why;
+	return r == 0;
+}
 
 static bool put_member(struct request *rq, struct draft *d, enum member m, const struct json *j, int tok)
 {
@@ -74,6 +93,13 @@ static bool put_member(struct request *rq, struct draft *d, enum member m, const
 	case M_CLAIMS:
 		json_raw(j, tok, &raw);
 		return raw <= INPUT_CLAIMS_MAX && rego_json_flat(&rq->decision.claims, j, tok, NULL) == 0;
+	case M_UIDS:
+	case M_EXES:
+	case M_OPENS:
+	case M_CONFIRM:
+		return put_constraint(rq, d, m, j, tok);
+	case M_PID:
+		return json_u64(j, tok, &rq->pid) && rq->pid >= 1 && rq->pid <= INT32_MAX;
 	default:
 		return false;
 	}
@@ -114,8 +140,12 @@ static const char *shape_of(const struct request *rq, const struct draft *d, uin
 		return "open and explain take the file's size";
 	if (request_is_open(rq) && d->wrong & 1u << M_CLAIMS)
 		return "claims is an object of strings, numbers and booleans: at most 4096 bytes, no name twice, no control characters";
+	if (rq->op == OP_EXPLAIN && d->wrong & 1u << M_PID)
+		return "pid is the number of a process";
 	if (rq->op == OP_ADD && d->wrong & 1u << M_LIFETIME)
 		return "lifetime is a number of seconds, 1 to 4294967295";
+	if (rq->op == OP_ADD && d->why)
+		return d->why;
 	if (rq->op == OP_REMOVE && (d->wrong & (1u << M_SET | 1u << M_ALL) || has(rq, M_SET) == rq->all))
 		return "remove takes either the number of a set or \"all\":true";
 	if (blob_len < op->blob_min || blob_len > op->blob_max)
@@ -148,6 +178,8 @@ int request_parse(struct request *rq, const struct peer *peer, const char *text,
 	rq->decision.explain = op == OP_EXPLAIN;
 	if (ops[op].owner && peer->uid != geteuid() && peer->uid != 0)
 		return reply_error(reply, EPERM, "%s is for the agent's own user (uid %u) and root", ops[op].name, geteuid());
+	if (rq->op == OP_EXPLAIN && has(rq, M_PID) && peer->uid != geteuid() && peer->uid != 0)
+		return reply_error(reply, EPERM, "explain about another process is for the agent's own user (uid %u) and root", geteuid());
 	shape = shape_of(rq, &d, blob_len);
 	return shape ? reply_error(reply, EINVAL, "%s", shape) : 0;
 }
@@ -215,6 +247,10 @@ void request_release(struct request *rq, struct agent *a)
 		keystore_give_up(a->keys, rq->place);
 	rq->adding = false;
 	decision_release(&rq->decision, a);
+	constraints_release(&rq->asked);
+	if (rq->about_other)
+		peer_release(&rq->other);
+	rq->about_other = false;
 	if (rq->opened) {
 		crypto_info_release(&rq->info);
 		header_release(&rq->header);

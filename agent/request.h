@@ -2,7 +2,8 @@
  * request: one message of the protocol (docs/PROTOCOL.md), from its JSON to its reply.
  *
  * The server calls, in this order: request_parse() when the JSON is there, request_take() when the blob is, then request_work()
- * until it says READY. Nothing here waits, but for data keys; nor knows of sockets, but that the keeper gets an adder's. Order of an open: layout, signature, policy, rules, unwrap.
+ * until it says READY. Nothing here waits, but for data keys; nor knows of sockets, but that the keeper gets an adder's. Order of an open: layout,
+ * signature, policy, rules, the set's constraints, unwrap.
  */
 #ifndef CT_AGENT_REQUEST_H
 #define CT_AGENT_REQUEST_H
@@ -12,6 +13,7 @@
 #include <stdint.h>
 
 #include "agent.h"
+#include "constraints.h"
 #include "crypto_info.h"
 #include "decision.h"
 #include "header.h"
@@ -25,8 +27,9 @@ enum request_op { OP_OPEN, OP_ADD, OP_LIST, OP_REMOVE, OP_LOCK, OP_UNLOCK, OP_ST
 struct request {
 	enum request_op op;
 	unsigned int seen; /* a bit a member that came */
-	uint64_t size, lifetime, set;
+	uint64_t size, lifetime, set, pid; /* pid: explain's; 0: who asks */
 	bool all;
+	struct constraints asked; /* of an add */
 
 	/* an add, while the keeper reads */
 	bool adding;
@@ -34,12 +37,20 @@ struct request {
 	size_t text_len;
 
 	/* an open, between its steps */
+	bool about_other; /* explain: what it is about is `other`, not the peer */
+	struct peer other;
 	bool opened;
 	struct header header;
 	struct crypto_info info;
 	uint8_t sha256[SHA256_LEN]; /* of its 8 + N bytes */
 	uint64_t key_set;
 	struct decision decision;
+	int64_t deadline_ms; /* clock_ms(): the connection's; the caller sets it after request_parse() */
+	uint64_t question;   /* confirm_ask()'s */
+	const char *constraints_say;   /* "none", "fit", "ask", "unfit"; static text */
+	bool unfit;                    /* what the set is bound to does not hold */
+	struct policy_decision passed; /* over, the first set of which that is true; reason empty: none was */
+	uint64_t passed_set;
 };
 
 /*

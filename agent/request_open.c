@@ -1,10 +1,15 @@
-/* open and explain: layout, signature, policy, rules, unwrap. */
+/* open and explain: layout, signature, policy, rules, the set's constraints, unwrap. */
 #include "request_inner.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
+#include <string.h>
+#include <unistd.h>
 
+#include "clock.h"
 #include "text.h"
+
+#define PERSON_MARGIN_MS 2000 /* of the connection's time, for the reply */
 
 static int open_failed(const struct request *rq, struct agent *a, struct peer *peer, struct reply *reply, const struct err *why)
 {
@@ -23,12 +28,29 @@ static bool is_locked(const struct agent *a, struct err *err)
 	return a->lock.set;
 }
 
+/* Another process is judged as if it had asked. */
+static int be_other(struct request *rq, const struct agent *a, const struct peer *peer, struct err *err)
+{
+	rq->about_other = true;
+	if (peer_of_process(&rq->other, (pid_t)rq->pid, peer, err))
+		return -1;
+	if (peer_rights(&rq->other, config_allows(a->config, rq->other.uid)) == PEER_NOTHING)
+		return err_set(err, ERR_REJECTED, "the agent of uid %u does not admit uid %u: allow-uid %u in its configuration would", geteuid(),
+		               rq->other.uid, rq->other.uid);
+	return 0;
+}
+
 /* Layout and signature. After it the raw bytes are no longer needed. */
 int request_open(struct request *rq, struct agent *a, struct peer *peer, const uint8_t *raw, size_t len, struct reply *reply)
 {
 	struct err why;
 	int encrypted;
 
+	if (rq->op == OP_EXPLAIN && rq->pid) {
+		if (be_other(rq, a, peer, &why))
+			return reply_err(reply, &why);
+		peer = &rq->other;
+	}
 	if (is_locked(a, &why))
 		return open_failed(rq, a, peer, reply, &why);
 	if (header_parse(&rq->header, raw, len, rq->size, &why))
@@ -56,6 +78,89 @@ static bool next_set(struct request *rq, const struct agent *a)
 	return keystore_verify(a->keys, rq->key_set, &rq->header, &rq->info, &rq->key_set, NULL) == 0;
 }
 
+static enum confirm_state hold(struct request *rq, struct agent *a, struct peer *peer, char *reason, size_t cap)
+{
+	const struct constraints *c = constraints_of(&a->constraints, rq->key_set);
+	bool look = rq->op == OP_EXPLAIN;
+
+	rq->constraints_say = c ? "fit" : "none";
+	if (!c)
+		return CONFIRM_YES;
+	if (!constraints_fit(c, rq->key_set, peer, reason, cap))
+		return CONFIRM_NO;
+	return c->confirm ? confirm_ask(a->confirm, &rq->question, rq->key_set, peer, &rq->info, look, reason, cap) : CONFIRM_YES;
+}
+
+/* Whether what the set is bound to holds, if nobody has said no before; to explain, in any case. PENDING: a person is being asked. */
+static enum decision_state by_constraints(struct request *rq, struct agent *a, struct peer *peer, struct policy_decision *d)
+{
+	bool explain = rq->op == OP_EXPLAIN;
+	char reason[sizeof d->reason];
+
+	if (d->disposition != WIRE_SERVE && !explain)
+		return DECISION_READY;
+	switch (hold(rq, a, peer, reason, sizeof reason)) {
+	case CONFIRM_YES:
+		return DECISION_READY;
+	case CONFIRM_ASKED:
+	case CONFIRM_UNASKED:
+		rq->constraints_say = "ask";
+		return explain ? DECISION_READY : DECISION_PENDING;
+	default:
+		break;
+	}
+	rq->constraints_say = "unfit";
+	if (d->disposition == WIRE_SERVE) {
+		*d = (struct policy_decision){ .disposition = WIRE_REFUSE };
+		memcpy(d->reason, reason, sizeof reason);
+		rq->unfit = true;
+	}
+	return DECISION_READY;
+}
+
+/* A person may take longer than a connection has: the client is told to come again, and the answer is kept for it. */
+static enum decision_state wait_for_person(const struct request *rq, struct agent *a, const struct peer *peer, struct reply *reply)
+{
+	if (clock_ms() < rq->deadline_ms - PERSON_MARGIN_MS)
+		return DECISION_PENDING;
+	agent_log(a, "open: pid %d uid %u waits for somebody's answer about set %llu", peer->pid, peer->uid, (unsigned long long)rq->key_set);
+	reply_error(reply, EAGAIN, "somebody is being asked whether this program may use key set %llu, and has not answered", (unsigned long long)rq->key_set);
+	return DECISION_READY;
+}
+
+static void was_passed_over(struct request *rq, struct policy_decision *d)
+{
+	*d = rq->passed;
+	rq->key_set = rq->passed_set;
+	rq->constraints_say = "unfit";
+}
+
+/* A set that is bound to others does not keep the next one from being tried: true. */
+static bool pass_over(struct request *rq, const struct agent *a, struct policy_decision *d)
+{
+	if (!rq->unfit)
+		return false;
+	rq->unfit = false;
+	if (!rq->passed.reason[0]) {
+		rq->passed = *d;
+		rq->passed_set = rq->key_set;
+	}
+	if (next_set(rq, a))
+		return true;
+	was_passed_over(rq, d);
+	return false;
+}
+
+static void served(const struct request *rq, struct agent *a, const struct peer *peer)
+{
+	a->opens.served++;
+	if (!constraints_spend(&a->constraints, rq->key_set))
+		return;
+	keystore_remove(a->keys, rq->key_set);
+	audit_act(a->audit, peer, "remove", rq->key_set);
+	agent_log(a, "remove: set %llu has served as many opens as it was added for", (unsigned long long)rq->key_set);
+}
+
 /* What open would answer, who says what, and the document that they see; no key. */
 static void explain_reply(const struct request *rq, const struct policy_decision *d, struct reply *reply)
 {
@@ -69,11 +174,14 @@ static void explain_reply(const struct request *rq, const struct policy_decision
 	}
 	reply_begin(reply);
 	reply_string(reply, "disposition", wire_disposition_name(d->disposition));
+	if (rq->about_other)
+		reply_number(reply, "pid", rq->pid);
 	if (d->reason[0])
 		reply_string(reply, "reason", d->reason);
 	reply_string(reply, "policy", state->file_says);
 	reply_string(reply, "operator_policy", state->operator_says);
 	reply_string(reply, "rules", state->rules_say);
+	reply_string(reply, "constraints", rq->constraints_say);
 	reply_end(reply);
 }
 
@@ -102,13 +210,16 @@ static bool open_finish(struct request *rq, struct agent *a, struct peer *peer, 
 		if (!keys) {
 			if (why.code != ERR_SYSTEM && next_set(rq, a))
 				return false;
-			open_failed(rq, a, peer, reply, &why);
-			return true;
-		}
-		if (rq->op == OP_OPEN)
+			if (!rq->passed.reason[0]) {
+				open_failed(rq, a, peer, reply, &why);
+				return true;
+			}
+			was_passed_over(rq, d); /* which says more */
+		} else if (rq->op == OP_OPEN) {
 			reply->blob = keys;
-		else
+		} else {
 			secret_free(keys);
+		}
 	}
 	const struct input_file file = { &rq->info, &rq->header, rq->sha256 };
 	if (!audit_decision(a->audit, request_name(rq), peer, &file, rq->key_set, wire_disposition_name(d->disposition), d->reason)) {
@@ -129,7 +240,7 @@ static bool open_finish(struct request *rq, struct agent *a, struct peer *peer, 
 	else if (d->disposition == WIRE_CIPHERTEXT)
 		a->opens.ciphertext++;
 	else
-		a->opens.served++;
+		served(rq, a, peer);
 	agent_log(a, "open: %s, %zu data keys of set %llu, to pid %d uid %u%s%s%s%s", wire_disposition_name(d->disposition), rq->info.count,
 	          (unsigned long long)rq->key_set, peer->pid, peer->uid, known ? " " : "", known ? TEXT(exe->text, exe->len) : "",
 	          d->reason[0] ? ": " : "", d->reason);
@@ -144,13 +255,17 @@ enum decision_state request_decide(struct request *rq, struct agent *a, struct p
 	struct policy_decision d;
 	struct err why;
 
+	if (rq->about_other)
+		peer = &rq->other;
 	if (is_locked(a, &why)) { /* since an engine was asked */
 		open_failed(rq, a, peer, reply, &why);
 		return DECISION_READY;
 	}
-	do
+	do {
 		if (decision_ask(&rq->decision, a, &file, rq->key_set, peer, &d) == DECISION_PENDING)
 			return DECISION_PENDING;
-	while (!open_finish(rq, a, peer, &d, reply));
+		if (by_constraints(rq, a, peer, &d) == DECISION_PENDING)
+			return wait_for_person(rq, a, peer, reply);
+	} while (pass_over(rq, a, &d) || !open_finish(rq, a, peer, &d, reply));
 	return DECISION_READY;
 }

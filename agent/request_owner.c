@@ -39,10 +39,15 @@ enum decision_state request_add(struct request *rq, struct agent *a, const struc
 	uint64_t lifetime = rq->lifetime ? rq->lifetime : a->config->lifetime_s;
 	struct keystore_added added;
 	struct err why;
+	bool bound = constraints_any(&rq->asked);
 	int r;
 
 	if (a->lock.set) { /* since it began */
 		request_locked(reply);
+		return DECISION_READY;
+	}
+	if (rq->asked.confirm && confirm_there(a->confirm)) {
+		reply_error(reply, ENOENT, "%s", confirm_there(a->confirm));
 		return DECISION_READY;
 	}
 	r = add(rq, a, peer, lifetime, &added, &why);
@@ -52,22 +57,31 @@ enum decision_state request_add(struct request *rq, struct agent *a, const struc
 		reply_err(reply, &why);
 		return DECISION_READY;
 	}
+	confirm_forget(a->confirm, added.set);
+	constraints_put(&a->constraints, a->keys, added.set, &rq->asked);
 	record(a, peer, "add", added.set);
-	agent_log(a, "add: set %llu, %zu keys, %llu s", (unsigned long long)added.set, added.keys, (unsigned long long)lifetime);
+	agent_log(a, "add: set %llu, %zu keys, %llu s%s", (unsigned long long)added.set, added.keys, (unsigned long long)lifetime, bound ? ", constrained" : "");
 	reply_begin(reply);
 	reply_number(reply, "set", added.set);
 	reply_number(reply, "keys", added.keys);
 	if (lifetime)
 		reply_number(reply, "expires_in", lifetime);
+	if (bound)
+		reply_bool(reply, "constrained", true);
 	reply_end(reply);
 	return DECISION_READY;
+}
+
+static void list_constraints(void *table, uint64_t set, struct buf *out)
+{
+	constraints_list(table, set, out);
 }
 
 int request_list(struct agent *a, struct reply *reply)
 {
 	struct buf text = BUF_INIT;
 
-	keystore_list(a->keys, clock_boot_ms(), &text);
+	keystore_list(a->keys, clock_boot_ms(), list_constraints, &a->constraints, &text);
 	if (!text.failed)
 		reply->blob = secret_copy(text.data, text.len);
 	buf_release(&text);

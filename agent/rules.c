@@ -32,8 +32,7 @@ static bool literal_part(const char *glob, char part[RULES_GLOB_MAX])
 	return part[0] == '/' && part[1];
 }
 
-/* An executable's path that no process can show would be a line without effect. */
-static const char *exe_objection(const char *glob)
+const char *rules_exe_objection(const char *glob)
 {
 	char part[RULES_GLOB_MAX], real[PATH_MAX];
 	struct stat st;
@@ -41,9 +40,9 @@ static const char *exe_objection(const char *glob)
 	if (!literal_part(glob, part) || !realpath(part, real))
 		return NULL;
 	if (strcmp(part, real) != 0)
-		return "exe= leads through a link, and a process shows the path behind it: readlink -f says which that is";
+		return "the executable's path leads through a link, and a process shows the path behind it: readlink -f says which that is";
 	if (!strpbrk(glob, "*?[") && stat(part, &st) == 0 && S_ISDIR(st.st_mode))
-		return "exe= names a folder: PATH/* stands for all that is below it";
+		return "the executable's path names a folder: PATH/* stands for all that is below it";
 	return NULL;
 }
 
@@ -73,7 +72,7 @@ static int put_condition(struct rule *r, const char *word, const char **why)
 	if (strncmp(word, "exe=", 4) == 0) {
 		if (put_glob(&r->exe, word + 4, true, why))
 			return -1;
-		*why = exe_objection(r->exe);
+		*why = rules_exe_objection(r->exe);
 		return *why ? -1 : 0;
 	}
 	if (strncmp(word, "cgroup=", 7) == 0)

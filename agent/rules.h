@@ -46,6 +46,9 @@ struct rules {
 int rules_add(struct rules *r, enum wire_disposition what, unsigned int line, char *const *words, int n, const char **why);
 void rules_release(struct rules *r);
 
+/* Why no process can show an executable's path that fits the glob, so that it would be without effect; NULL: one may. Looks at the file system. */
+const char *rules_exe_objection(const char *glob);
+
 enum rules_doubt { RULES_SURE, RULES_EXE, RULES_CGROUP };
 
 struct rules_answer {

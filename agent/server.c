@@ -196,7 +196,7 @@ static int next_timeout(const struct server *s, int64_t next_expiry)
 	return left < 0 ? 0 : left > 60000 ? 60000 : (int)left + 1;
 }
 
-enum { POLL_LISTEN, POLL_SIGNALS, POLL_FOLLOW, POLL_ENGINE, POLL_KEEPER, POLL_CONNS };
+enum { POLL_LISTEN, POLL_SIGNALS, POLL_FOLLOW, POLL_ENGINE, POLL_CONFIRM, POLL_KEEPER, POLL_CONNS };
 
 static size_t fill(const struct server *s, struct pollfd *p, struct conn **who, struct server *own)
 {
@@ -215,6 +215,18 @@ static size_t fill(const struct server *s, struct pollfd *p, struct conn **who, 
 	return n;
 }
 
+/* False: the end. */
+static bool signals(struct server *s, int fd)
+{
+	enum reload_event what = reload_signals(s->a, fd);
+
+	for (size_t i = 0; what == RELOAD_CHANGED && i < SERVER_CONNS_MAX; i++) {
+		conn_reloaded(&s->conns[i], s->a);
+		settle(s, &s->conns[i]);
+	}
+	return what != RELOAD_END;
+}
+
 static int loop(struct server *s, struct pollfd *p, struct conn **who, struct err *err)
 {
 	for (;;) {
@@ -226,12 +238,14 @@ static int loop(struct server *s, struct pollfd *p, struct conn **who, struct er
 				continue;
 			return err_sys(err, errno, "poll");
 		}
-		if (p[POLL_SIGNALS].revents || p[POLL_FOLLOW].revents)
+		if (p[POLL_FOLLOW].revents || (p[POLL_SIGNALS].revents && !signals(s, p[POLL_SIGNALS].fd)))
 			return 0;
 		if (p[POLL_ENGINE].revents && engine_events(s->a->engine) < 0) {
 			p[POLL_ENGINE].fd = -1;
 			agent_log(s->a, "the process that starts the policy engine has ended: what needs it is refused until the agent is started anew");
 		}
+		if (p[POLL_CONFIRM].revents && confirm_events(s->a->confirm) < 0)
+			p[POLL_CONFIRM].fd = -1;
 		if (p[POLL_KEEPER].revents && keystore_events(s->a->keys, err) < 0)
 			return -1;
 		for (size_t i = POLL_CONNS; i < n; i++)
@@ -249,7 +263,7 @@ static int loop(struct server *s, struct pollfd *p, struct conn **who, struct er
 	}
 }
 
-int server_run(struct agent *a, int listen_fd, int signals, int follow, struct err *err)
+int server_run(struct agent *a, int listen_fd, int signal_fd, int follow, struct err *err)
 {
 	struct pollfd p[POLL_CONNS + SERVER_CONNS_MAX];
 	struct conn *who[POLL_CONNS + SERVER_CONNS_MAX];
@@ -260,9 +274,10 @@ int server_run(struct agent *a, int listen_fd, int signals, int follow, struct e
 		return err_sys(err, ENOMEM, "the table of connections");
 	s->a = a;
 	s->listen_fd = listen_fd;
-	p[POLL_SIGNALS] = (struct pollfd){ signals, POLLIN, 0 };
+	p[POLL_SIGNALS] = (struct pollfd){ signal_fd, POLLIN, 0 };
 	p[POLL_FOLLOW] = (struct pollfd){ follow, POLLIN, 0 };
 	p[POLL_ENGINE] = (struct pollfd){ a->engine->launcher.sock, POLLIN, 0 };
+	p[POLL_CONFIRM] = (struct pollfd){ a->confirm->launcher.sock, POLLIN, 0 };
 	p[POLL_KEEPER] = (struct pollfd){ keystore_fd(a->keys), POLLIN, 0 };
 	r = loop(s, p, who, err);
 	for (size_t i = 0; i < SERVER_CONNS_MAX; i++)

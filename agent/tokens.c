@@ -96,6 +96,29 @@ void tokens_release(struct tokens *t)
 	*t = (struct tokens){ NULL, 0 };
 }
 
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool same_uri(const struct token_uri *a, const struct token_uri *b)
+{
+	return same_text(a->token, b->token) && same_text(a->manufacturer, b->manufacturer) && same_text(a->model, b->model) &&
+	       same_text(a->serial, b->serial) && a->has_slot == b->has_slot && (!a->has_slot || a->slot == b->slot) && same_text(a->object, b->object) &&
+	       a->id_len == b->id_len && memcmp(a->id, b->id, a->id_len) == 0 && same_text(a->module_path, b->module_path) &&
+	       same_text(a->pin_source, b->pin_source);
+}
+
+bool tokens_same(const struct tokens *a, const struct tokens *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		if (!same_uri(&a->all[i].uri, &b->all[i].uri) || !same_text(a->all[i].verify, b->all[i].verify) || !same_text(a->all[i].kid, b->all[i].kid))
+			return false;
+	return true;
+}
+
 /* --- opening --- */
 
 /* A master key beside them would be one of the set, and mean that the token's need not be asked. */

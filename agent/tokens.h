@@ -10,6 +10,7 @@
 #ifndef CT_AGENT_TOKENS_H
 #define CT_AGENT_TOKENS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "err.h"
@@ -33,6 +34,9 @@ struct tokens {
 /* Adds a line's words behind "token". -1 with *why. */
 int tokens_add(struct tokens *t, unsigned int line, char *const *words, int n, const char **why);
 void tokens_release(struct tokens *t);
+
+/* The lines say the same, in the same order, wherever they stand in the file. What is in the files that they name is not looked at. */
+bool tokens_same(const struct tokens *a, const struct tokens *b);
 
 /*
  * Opens them all and adds a key set for each, numbered from 1. In the keeper: a module does not survive a fork, and nobody else is to have it. Errors are token_open()'s,

@@ -1,4 +1,4 @@
-/* ct add, list, remove, lock, unlock, status. */
+/* ct list, remove, lock, unlock, status. */
 #include "agent_cmds.h"
 
 #include <errno.h>
@@ -11,10 +11,7 @@
 #include "askpass.h"
 #include "cli.h"
 #include "json.h"
-#include "keysource.h"
 #include "text.h"
-
-#define LIFETIME_MAX 4294967295u
 
 /* One exchange with the agent that the environment names. */
 static int ask(const char *json, const struct secret *blob, struct agent_addr *addr, struct agent_reply *reply, struct err *err)
@@ -37,81 +34,35 @@ bool agent_reply_number(const struct agent_reply *reply, const char *name, uint6
 	return found;
 }
 
-int agent_add_set(const struct agent_addr *addr, const struct jwk_set *set, uint64_t lifetime, uint64_t *number, struct err *err)
+bool agent_reply_true(const struct agent_reply *reply, const char *name)
 {
-	struct secret *blob = jwk_set_write(set, JWK_REFERENCE, JWK_READER);
-	struct agent_reply reply;
-	char json[96];
-	int ret;
+	struct json_member m;
+	struct json j;
+	bool found = false;
 
-	if (!blob)
-		return err_sys(err, ENOMEM, "the key set");
-	if (lifetime)
-		snprintf(json, sizeof json, "{\"v\":%d,\"op\":\"add\",\"lifetime\":%" PRIu64 "}", WIRE_VERSION, lifetime);
-	else
-		snprintf(json, sizeof json, "{\"v\":%d,\"op\":\"add\"}", WIRE_VERSION);
-	ret = agent_exchange(addr, json, blob->data, blob->len, &reply, err);
-	secret_free(blob);
-	if (ret < 0)
-		return -1;
-	if (!agent_reply_number(&reply, "set", number))
-		*number = 0;
-	agent_reply_release(&reply);
-	return 0;
+	json_begin(&j, reply->json.data, reply->json.len);
+	while (!found && json_next(&j, &m, NULL) > 0)
+		found = json_is(&j, m.key, name) && json_type(&j, m.value) == JSON_TRUE;
+	json_release(&j);
+	return found;
 }
 
-/* ---- add ---- */
-
-static const char ADD_HELP[] =
-	"usage: ct add [-t SECONDS] FILE…\n"
-	"\n"
-	"Gives key files to the agent; each becomes a set. FILE may also be cred:NAME or exec:CMD (ct keygen --help). The private half of a signing key (d) is never sent.\n"
-	"\n"
-	"  -t, --lifetime SECONDS   the agent forgets the set after that time\n"
-	"  -q, --quiet              say nothing\n"
-	"      --json               errors also as JSON on stdout\n"
-	"      --help, --version\n";
-
-int cmd_add(int argc, char **argv)
+void agent_reply_word(const struct agent_reply *reply, const char *name, char *dst, size_t cap)
 {
-	static const struct option LONG[] = {
-		CLI_OPTIONS,
-		{ "lifetime", required_argument, NULL, 't' },
-		{ "json", no_argument, NULL, CLI_JSON },
-		{ NULL, 0, NULL, 0 },
-	};
-	uint64_t lifetime = 0, number;
-	struct agent_addr addr;
-	struct err err = { 0 };
-	int opt, status;
+	struct json_member m;
+	struct json j;
+	size_t raw;
 
-	cli.help = ADD_HELP;
-	while ((opt = getopt_long(argc, argv, ":" CLI_LETTERS "t:", LONG, NULL)) != -1) {
-		if (opt == 't') {
-			if (!cli_number(optarg, 1, LIFETIME_MAX, false, &lifetime))
-				return cli_usage("-t takes 1 to %u seconds", LIFETIME_MAX);
+	dst[0] = '\0';
+	json_begin(&j, reply->json.data, reply->json.len);
+	while (json_next(&j, &m, NULL) > 0) {
+		if (!json_is(&j, m.key, name) || json_type(&j, m.value) != JSON_STRING)
 			continue;
-		}
-		status = cli_option(opt, argv);
-		if (status >= 0)
-			return status;
+		json_raw(&j, m.value, &raw);
+		if (raw < cap)
+			dst[json_unescape(&j, m.value, dst)] = '\0';
 	}
-	if (optind == argc)
-		return cli_usage("needs a key file");
-	if (agent_addr_find(&addr, cli_env, &err) < 0)
-		return cli_failed(NULL, &err);
-	for (int i = optind; i < argc; i++) {
-		struct jwk_set set = { NULL, 0 };
-		int ret = keysource_read(&set, argv[i], &err);
-		if (ret == 0)
-			ret = agent_add_set(&addr, &set, lifetime, &number, &err);
-		size_t keys = set.count;
-		jwk_set_release(&set);
-		if (ret < 0)
-			return cli_failed(argv[i], &err);
-		cli_say("%s: the agent has its %zu keys as set %" PRIu64, TEXT(argv[i], strlen(argv[i])), keys, number);
-	}
-	return CLI_OK;
+	json_release(&j);
 }
 
 /* ---- list ---- */
@@ -141,6 +92,32 @@ static const char *shown(const struct json *j, int object, const char *name, con
 	return dst;
 }
 
+static size_t copy_raw(const struct json *j, int tok, char *to)
+{
+	size_t len;
+	const char *raw = json_raw(j, tok, &len);
+
+	memcpy(to, raw, len);
+	return len;
+}
+
+/* The members of an array, a line each. */
+static void show_all(const struct json *j, int set, const char *name, const char *what)
+{
+	int tok = json_get(j, set, name);
+	size_t raw;
+
+	if (tok < 0 || json_type(j, tok) != JSON_ARRAY)
+		return;
+	for (int k = json_first(j, tok); k >= 0; k = json_sibling(j, k)) {
+		json_raw(j, k, &raw);
+		char *text = malloc(raw + 1);
+		if (text)
+			printf("  only for %s %s\n", what, TEXT(text, json_type(j, k) == JSON_STRING ? json_unescape(j, k, text) : copy_raw(j, k, text)));
+		free(text);
+	}
+}
+
 static void show_set(const struct json *j, int set)
 {
 	char kty[64], alg[64], kid[TEXT_MAX], digest[80];
@@ -149,11 +126,17 @@ static void show_set(const struct json *j, int set)
 
 	if (tok >= 0)
 		json_u64(j, tok, &id);
+	printf("set %" PRIu64, id);
 	tok = json_get(j, set, "expires_in");
 	if (tok >= 0 && json_u64(j, tok, &left))
-		printf("set %" PRIu64 ", forgotten in %" PRIu64 " s\n", id, left);
-	else
-		printf("set %" PRIu64 "\n", id);
+		printf(", forgotten in %" PRIu64 " s", left);
+	tok = json_get(j, set, "opens");
+	if (tok >= 0 && json_u64(j, tok, &left))
+		printf(", for %" PRIu64 " more open%s", left, left == 1 ? "" : "s");
+	tok = json_get(j, set, "confirm");
+	puts(tok >= 0 && json_type(j, tok) == JSON_TRUE ? ", after a question" : "");
+	show_all(j, set, "uids", "user");
+	show_all(j, set, "exes", "program");
 	if (keys < 0 || json_type(j, keys) != JSON_ARRAY)
 		return;
 	for (int k = json_first(j, keys); k >= 0; k = json_sibling(j, k)) {

@@ -18,7 +18,7 @@
 
 enum cli_status {
 	CLI_OK = 0,
-	CLI_NO = 1,     /* the answer is no: ct verify, ct doctor, ct policy */
+	CLI_NO = 1,     /* the answer is no: ct verify, ct doctor, ct policy, ct check */
 	CLI_USAGE = 2,
 	CLI_FAILED = 3, /* any other failure; its errno's name stands in the message */
 	CLI_RUN = 125,  /* ct run itself failed */
@@ -89,6 +89,7 @@ int cmd_remove(int argc, char **argv);
 int cmd_lock(int argc, char **argv);
 int cmd_unlock(int argc, char **argv);
 int cmd_status(int argc, char **argv);
+int cmd_check(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 

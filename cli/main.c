@@ -17,6 +17,7 @@ static const struct {
 	{ "policy", cmd_policy, "try a policy, or explain what it says now" },
 	{ "verify", cmd_verify, "check signature and every byte of files" },
 	{ "run", cmd_run, "run a program that sees plain models, or not at all" },
+	{ "check", cmd_check, "say whether a running process is covered and could open models" },
 	{ "doctor", cmd_doctor, "say what works here, and what to do about the rest" },
 	{ "add", cmd_add, "give keys to the agent" },
 	{ "list", cmd_list, "show which keys the agent has" },
@@ -31,7 +32,7 @@ static void help(FILE *to)
 	fputs("usage: ct COMMAND [OPTIONS] …\n\n", to);
 	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
 		fprintf(to, "  %-8s  %s\n", commands[i].name, commands[i].what);
-	fputs("\nct COMMAND --help tells more. Exit status: 0 ok, 1 the answer is no (verify, doctor, policy), 2 usage, 3 any other failure.\n", to);
+	fputs("\nct COMMAND --help tells more. Exit status: 0 ok, 1 the answer is no (verify, doctor, policy, check), 2 usage, 3 any other failure.\n", to);
 }
 
 int main(int argc, char **argv)

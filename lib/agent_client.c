@@ -15,6 +15,7 @@
 
 #define FD_HIGH 512 /* out of the way of hosts that close or reuse low numbers */
 #define RETRY_MS 50
+#define PERSON_RETRY_MS 250 /* the agent has kept us waiting already */
 
 #define PATH_TEXT(addr) TEXT((addr)->path, strlen((addr)->path))
 
@@ -206,7 +207,7 @@ static int malformed(const struct agent_addr *addr, struct err *err)
 
 /* --- the reply's JSON --- */
 
-enum { HAS_V, HAS_OK, HAS_ERROR, HAS_REASON, HAS_DISPOSITION, HAS_KEEP, FIELDS };
+enum { HAS_V, HAS_OK, HAS_ERROR, HAS_REASON, HAS_DISPOSITION, HAS_KEEP, HAS_SETS, FIELDS };
 
 struct fields {
 	unsigned int seen; /* a bit a field */
@@ -214,7 +215,7 @@ struct fields {
 	char error[32], disposition[16];
 	char reason[400];
 	enum wire_disposition what;
-	uint64_t keep_s;
+	uint64_t keep_s, sets;
 };
 
 /* An agent's line made harmless. It comes escaped already, so backslashes stay as they are. */
@@ -287,6 +288,8 @@ static bool put_field(struct fields *f, unsigned int n, const struct json *j, in
 		return put_name(j, tok, f->disposition, sizeof f->disposition) && wire_disposition_parse(f->disposition, &f->what) == 0;
 	case HAS_KEEP:
 		return json_u64(j, tok, &f->keep_s) && f->keep_s <= UINT32_MAX;
+	case HAS_SETS:
+		return json_u64(j, tok, &f->sets);
 	default:
 		return false;
 	}
@@ -295,7 +298,7 @@ static bool put_field(struct fields *f, unsigned int n, const struct json *j, in
 /* False if the reply is not one of ours. */
 static bool parse_fields(struct fields *f, const char *text, size_t len)
 {
-	static const char *const names[FIELDS] = { "v", "ok", "error", "reason", "disposition", "keep_s" };
+	static const char *const names[FIELDS] = { "v", "ok", "error", "reason", "disposition", "keep_s", "sets" };
 	struct json_member m;
 	struct json j;
 	int r;
@@ -419,6 +422,40 @@ void agent_reply_release(struct agent_reply *r)
 	r->blob = NULL;
 }
 
+/* It was started, and nobody has given it a key yet. */
+static bool without_keys(const struct agent_addr *addr)
+{
+	struct agent_reply reply;
+	struct fields f;
+
+	if (exchange(addr, "{\"v\":1,\"op\":\"status\"}", NULL, 0, &reply, &f, NULL))
+		return false;
+	agent_reply_release(&reply);
+	return f.seen & 1u << HAS_SETS && f.sets == 0;
+}
+
+/* One exchange, or as many as it takes: while a person is asked, and while the agent that we wait for has no keys. */
+static int exchange_open(const struct agent_addr *addr, const char *json, const uint8_t *raw, size_t len, struct agent_reply *reply, struct fields *f,
+                         struct err *why)
+{
+	int64_t asked_until = clock_ms() + AGENT_PERSON_MS, keys_until = clock_ms() + (int64_t)addr->wait_s * 1000;
+	bool empty, last = false;
+
+	while (exchange(addr, json, raw, len, reply, f, why)) {
+		if (why->code == ERR_SYSTEM && why->sys_errno == EAGAIN && clock_ms() < asked_until) {
+			clock_pause(PERSON_RETRY_MS);
+			continue;
+		}
+		if (why->code != ERR_NOKEY || clock_ms() >= keys_until || last)
+			return -1;
+		empty = without_keys(addr);
+		last = !empty; /* they may have come since */
+		if (empty)
+			clock_pause(PERSON_RETRY_MS);
+	}
+	return 0;
+}
+
 int agent_open(const struct agent_addr *addr, const uint8_t *raw, size_t len, uint64_t size, struct agent_reply *reply,
                struct err *err)
 {
@@ -428,7 +465,7 @@ int agent_open(const struct agent_addr *addr, const uint8_t *raw, size_t len, ui
 	int r;
 
 	snprintf(json, sizeof json, "{\"v\":%d,\"op\":\"open\",\"size\":%llu}", WIRE_VERSION, (unsigned long long)size);
-	if (exchange(addr, json, raw, len, reply, &f, &why)) {
+	if (exchange_open(addr, json, raw, len, reply, &f, &why)) {
 		/* An application knows ENOKEY, EKEYREJECTED and EBADMSG: an agent in trouble is an agent that has no key. */
 		if (why.code == ERR_SYSTEM && why.sys_errno != ENOMEM)
 			return err_set(err, ERR_NOKEY, "%s", why.text);

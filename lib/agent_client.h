@@ -19,11 +19,12 @@
 #include "wire.h"
 
 #define AGENT_TIMEOUT_MS 10000 /* one whole exchange */
+#define AGENT_PERSON_MS 70000  /* an open for which the agent asks a person: exchanges are repeated that long */
 
 struct agent_addr {
 	char path[108];      /* sun_path: NUL-terminated */
 	uid_t trust;         /* this uid besides our own and root; (uid_t)-1: none */
-	unsigned int wait_s; /* CT_AGENT_WAIT: keep trying to connect that long */
+	unsigned int wait_s; /* CT_AGENT_WAIT: keep trying to connect that long; agent_open(): and wait for it to have keys */
 	unsigned int timeout_ms; /* for one exchange; 0, as agent_addr_find() leaves it: AGENT_TIMEOUT_MS */
 };
 
@@ -64,6 +65,7 @@ void agent_reply_release(struct agent_reply *r);
 /*
  * The open request: raw[0 .. len) = 8 + N header bytes of a file of `size` bytes. On success with disposition WIRE_SERVE reply->blob holds
  * the data keys in the order of crypto_info.entries; the caller checks that their length fits the file. WIRE_REFUSE comes as ERR_REJECTED.
+ * May take AGENT_PERSON_MS: an agent that has asked a person says EAGAIN as long as there is no answer.
  */
 int agent_open(const struct agent_addr *addr, const uint8_t *raw, size_t len, uint64_t size, struct agent_reply *reply,
                struct err *err);

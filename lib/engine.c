@@ -42,7 +42,7 @@ static int cut(struct engine *e, const char *spec, struct err *err)
 int engine_start(struct engine *e, const char *spec, struct err *err)
 {
 	*e = (struct engine)ENGINE_NONE;
-	if (cut(e, spec, err) == 0 && launcher_start(&e->launcher, e->argv, ENGINE_MS, err) == 0)
+	if (cut(e, spec, err) == 0 && launcher_start(&e->launcher, e->argv, NULL, ENGINE_MS, err) == 0)
 		return 0;
 	engine_stop(e);
 	return -1;
@@ -137,7 +137,7 @@ int engine_ask(struct engine *e, struct str policy, struct str input, size_t spa
 		err_sys(err, errno, "memory for the policy engine");
 		goto out;
 	}
-	if (launcher_run(&e->launcher, e->last_job + 1, fds, 3, err) < 0)
+	if (launcher_run(&e->launcher, e->last_job + 1, NULL, fds, 3, err) < 0)
 		goto out;
 	fcntl(pipes[0], F_SETFL, O_NONBLOCK);
 	e->slots[slot] = (struct engine_slot){ .job = ++e->last_job, .verdict = pipes[0], .lost_ms = clock_ms() + ENGINE_LOST_MS };

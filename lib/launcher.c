@@ -34,10 +34,27 @@ static void plain_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static _Noreturn void become(char *const *argv, const int *fds, int count, int words)
+/* What is started, and an order for it. */
+struct program {
+	char *const *argv, *const *environment;
+	unsigned int run_ms;
+};
+
+struct order {
+	uint64_t job;
+	char last[LAUNCHER_LAST_MAX]; /* empty: none */
+};
+
+static _Noreturn void become(const struct program *p, struct order *o, const int *fds, int count, int words)
 {
-	static char *const environment[] = { "PATH=/usr/bin:/bin", "LANG=C", NULL };
-	int null = open("/dev/null", O_RDWR | O_NOCTTY);
+	static char *const plain[] = { "PATH=/usr/bin:/bin", "LANG=C", NULL };
+	char *argv[LAUNCHER_ARGS_MAX + 2] = { NULL };
+	int null = open("/dev/null", O_RDWR | O_NOCTTY), n = 0;
+
+	for (; n < LAUNCHER_ARGS_MAX && p->argv[n]; n++)
+		argv[n] = p->argv[n];
+	if (o->last[0])
+		argv[n] = o->last;
 
 	plain_signals();
 	setpgid(0, 0);
@@ -49,7 +66,7 @@ static _Noreturn void become(char *const *argv, const int *fds, int count, int w
 			_exit(127);
 	sys3(SYS_close_range, (unsigned int)(2 + count), ~0u, 0);
 	if (chdir("/") == 0)
-		execve(argv[0], argv, environment);
+		execve(argv[0], argv, p->environment ? p->environment : plain);
 	_exit(127);
 }
 
@@ -58,7 +75,7 @@ static _Noreturn void become(char *const *argv, const int *fds, int count, int w
 /* The parent's pid in /proc/PID/stat, behind the name, which may hold anything. */
 static pid_t parent_of(const char *pid)
 {
-	char path[64], text[512];
+	char path[280], text[512];
 	ssize_t n;
 
 	snprintf(path, sizeof path, "/proc/%.20s/stat", pid);
@@ -132,9 +149,9 @@ static void watch(int pidfd, int sock, const int *fds, int count, int words, str
 	end->late = !p[PID].revents && !alone;
 }
 
-static _Noreturn void supervise(int sock, uint64_t job, char *const *argv, const int *fds, int count, unsigned int run_ms)
+static _Noreturn void supervise(int sock, const struct program *program, struct order *o, const int *fds, int count)
 {
-	struct launcher_end end = { .job = job, .status = 127 << 8 };
+	struct launcher_end end = { .job = o->job, .status = 127 << 8 };
 	int words[2], pidfd;
 	pid_t child;
 
@@ -144,14 +161,14 @@ static _Noreturn void supervise(int sock, uint64_t job, char *const *argv, const
 		words[0] = words[1] = -1;
 	child = fork();
 	if (child == 0)
-		become(argv, fds, count, words[1]);
+		become(program, o, fds, count, words[1]);
 	if (words[0] >= 0) {
 		close(words[1]);
 		fcntl(words[0], F_SETFL, O_NONBLOCK);
 	}
 	pidfd = child > 0 ? (int)syscall(SYS_pidfd_open, child, 0) : -1;
 	if (pidfd >= 0)
-		watch(pidfd, sock, fds, count, words[0], &end, run_ms);
+		watch(pidfd, sock, fds, count, words[0], &end, program->run_ms);
 	for (int i = 0; i < count; i++)
 		close(fds[i]);
 	if (child > 0)
@@ -166,10 +183,6 @@ static _Noreturn void supervise(int sock, uint64_t job, char *const *argv, const
 
 /* ---- the launcher ---- */
 
-struct order {
-	uint64_t job;
-};
-
 /* 1: an order with its descriptors; 0: none of ours; -1: who asks has gone. */
 static int take_order(int sock, struct order *o, int fds[LAUNCHER_FDS_MAX], int *count)
 {
@@ -183,6 +196,7 @@ static int take_order(int sock, struct order *o, int fds[LAUNCHER_FDS_MAX], int 
 
 	if (n == 0 || (n < 0 && errno != EINTR))
 		return -1;
+	o->last[sizeof o->last - 1] = '\0';
 	struct cmsghdr *c = n == sizeof *o ? CMSG_FIRSTHDR(&m) : NULL;
 	if (!c || c->cmsg_type != SCM_RIGHTS)
 		return 0;
@@ -191,7 +205,7 @@ static int take_order(int sock, struct order *o, int fds[LAUNCHER_FDS_MAX], int 
 	return 1;
 }
 
-static _Noreturn void launch_all(int sock, char *const *argv, unsigned int run_ms)
+static _Noreturn void launch_all(int sock, const struct program *program)
 {
 	static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 	int fds[LAUNCHER_FDS_MAX], count = 0, r;
@@ -219,7 +233,7 @@ static _Noreturn void launch_all(int sock, char *const *argv, unsigned int run_m
 		}
 		pid_t child = fork();
 		if (child == 0)
-			supervise(sock, o.job, argv, fds, count, run_ms);
+			supervise(sock, program, &o, fds, count);
 		if (child < 0) {
 			struct launcher_end end = { .job = o.job, .status = 127 << 8 };
 			send(sock, &end, sizeof end, MSG_NOSIGNAL);
@@ -230,8 +244,9 @@ static _Noreturn void launch_all(int sock, char *const *argv, unsigned int run_m
 	_exit(0);
 }
 
-int launcher_start(struct launcher *l, char *const *argv, unsigned int run_ms, struct err *err)
+int launcher_start(struct launcher *l, char *const *argv, char *const *environment, unsigned int run_ms, struct err *err)
 {
+	const struct program program = { argv, environment, run_ms };
 	int pair[2];
 
 	l->sock = -1;
@@ -247,7 +262,7 @@ int launcher_start(struct launcher *l, char *const *argv, unsigned int run_ms, s
 		/* Standard descriptors and its end of the pair are all it keeps. */
 		int sock = pair[1] == 3 ? 3 : dup3(pair[1], 3, O_CLOEXEC);
 		sys3(SYS_close_range, 4u, ~0u, 0);
-		launch_all(sock, argv, run_ms);
+		launch_all(sock, &program);
 	}
 	close(pair[1]);
 	l->sock = pair[0];
@@ -265,18 +280,20 @@ void launcher_stop(struct launcher *l)
 		;
 }
 
-int launcher_run(struct launcher *l, uint64_t job, const int *fds, int count, struct err *err)
+int launcher_run(struct launcher *l, uint64_t job, const char *last, const int *fds, int count, struct err *err)
 {
 	union {
 		struct cmsghdr align;
 		char space[CMSG_SPACE(LAUNCHER_FDS_MAX * sizeof(int))];
 	} control = { 0 };
-	struct order o = { job };
+	struct order o = { .job = job };
 	struct iovec v = { &o, sizeof o };
 	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control,
 		            .msg_controllen = CMSG_SPACE((size_t)count * sizeof(int)) };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 
+	if (last && snprintf(o.last, sizeof o.last, "%s", last) >= (int)sizeof o.last)
+		return err_sys(err, E2BIG, "the last argument");
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN((size_t)count * sizeof(int));

@@ -17,8 +17,8 @@ static struct launcher_end run(char *const *argv, int in, int out, int close_whe
 	struct launcher l;
 	struct err why;
 
-	CHECK(launcher_start(&l, argv, LONG_MS, &why) == 0);
-	CHECK(launcher_run(&l, 7, (int[]){ in, out }, 2, &why) == 0);
+	CHECK(launcher_start(&l, argv, NULL, LONG_MS, &why) == 0);
+	CHECK(launcher_run(&l, 7, NULL, (int[]){ in, out }, 2, &why) == 0);
 	close(in);
 	close(out);
 	if (close_when_started >= 0)
