@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "clock.h"
 #include "keeper_inner.h"
 #include "tokens.h"
 
@@ -147,6 +148,17 @@ static void good_front(void)
 	TELL(.what = ASK_COMMIT, .serial = 3, .set = 1, .expires = 1); /* has gone meanwhile: it is kept anew, and has expired */
 	CHECK(unwrap(1, 0, AEAD_AES256GCM, w, 1) == SAY_GONE);
 	TELL(.what = ASK_DROP, .serial = 99);
+
+	/* the second is not offered before the first is kept, whatever else is asked meanwhile */
+	add(5, JWKS, strlen(JWKS), NULL);
+	offered(5, 0);
+	add(6, JWKS, strlen(JWKS), NULL);
+	for (int i = 0; i < 10; i++) {
+		CHECK(unwrap(1, 0, AEAD_AES256GCM, w, 1) == SAY_GONE);
+		clock_pause(5);
+	}
+	TELL(.what = ASK_COMMIT, .serial = 5, .set = 2, .expires = -1);
+	offered(6, 2);
 	end(false);
 }
 
