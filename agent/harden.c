@@ -10,7 +10,7 @@
 
 #include "sys.h"
 
-static void close_above(int keep)
+void harden_close_above(int keep)
 {
 	DIR *d;
 	struct dirent *e;
@@ -33,7 +33,7 @@ bool harden_descriptors(int keep)
 {
 	int fd;
 
-	close_above(keep);
+	harden_close_above(keep);
 	do
 		fd = open("/dev/null", O_RDWR | O_NOCTTY);
 	while (fd >= 0 && fd <= 2);

@@ -15,6 +15,9 @@ struct hardening {
 /* Closes every inherited descriptor above `keep`, which is at least 2, and opens /dev/null on those of 0, 1, 2 that are missing. false: not even that. */
 bool harden_descriptors(int keep);
 
+/* Closes every descriptor above that one. */
+void harden_close_above(int keep);
+
 void harden_process(struct hardening *h);
 
 /* Descriptors 0, 1, 2 go to /dev/null. */

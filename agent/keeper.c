@@ -87,7 +87,7 @@ bool keeper_send(int sock, const struct keeper_head *h, const void *body, size_t
 struct keeper *keeper_start(const struct tokens *tokens, bool background, struct err *err)
 {
 	struct keeper *k = calloc(1, sizeof *k);
-	int pair[2];
+	int pair[2], room = 1 << 19;
 
 	if (k)
 		k->room = secret_new(sizeof *k->in);
@@ -107,13 +107,14 @@ struct keeper *keeper_start(const struct tokens *tokens, bool background, struct
 		/* Standard descriptors and its end of the pair are all it keeps. */
 		int sock = pair[1] == 3 ? 3 : dup3(pair[1], 3, O_CLOEXEC);
 
-		sys3(SYS_close_range, 4u, ~0u, 0);
+		harden_close_above(3);
 		secret_free(k->room);
 		free(k);
 		keeper_serve(sock, tokens, background);
 	}
 	close(pair[1]);
 	k->sock = pair[0];
+	setsockopt(k->sock, SOL_SOCKET, SO_SNDBUF, &room, sizeof room); /* tell() */
 	return k;
 fail:
 	if (k)
@@ -163,7 +164,7 @@ void keeper_set_release(struct keeper_set *s)
 
 static bool tell(struct keeper *k, const struct keeper_head *h, const void *body, size_t len, int fd)
 {
-	/* What may be under way at once is bounded, and fits into the socket. */
+	/* What may be under way at once fits into the socket: a question, KEEPER_ADDS_MAX adds and their drops, a removal of each set. */
 	if (!k->gone && !keeper_send(k->sock, h, body, len, fd, MSG_DONTWAIT))
 		k->gone = true;
 	return !k->gone;

@@ -357,11 +357,11 @@ static int by_keeper(void *kek, const struct crypto_info *c, uint8_t *out, size_
 {
 	const struct elsewhere *e = kek;
 	int64_t deadline = clock_ms() + KEEPER_WAIT_MS;
-	size_t at = 0, n, which;
+	size_t most = e->set->token ? KEEPER_BATCH_TOKEN : KEEPER_BATCH, at = 0, n, which;
 	enum keeper_answer a;
 
 	do { /* a file without data keys is asked for, too: the master key may not be one for it */
-		n = c->count - at < KEEPER_BATCH ? c->count - at : KEEPER_BATCH;
+		n = c->count - at < most ? c->count - at : most;
 		a = keeper_unwrap(e->ks->keeper, e->set->id, e->key, c->alg, c->entries + at, n, out + at * len, deadline, &which, err);
 		if (a == KEEPER_WRONG)
 			return unlock_wrong(c, &c->entries[at + which], err);

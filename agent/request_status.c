@@ -24,9 +24,9 @@ int request_status(struct agent *a, struct reply *reply)
 	reply_string(reply, "policy_engine", engine_state(a->engine));
 	reply_number(reply, "audit_lost", a->audit->lost);
 	reply_object(reply, "hardening");
-	reply_bool(reply, "no_dump", a->hardening.no_dump);
-	reply_bool(reply, "no_core", a->hardening.no_core);
-	reply_bool(reply, "no_new_privs", a->hardening.no_new_privs);
+	reply_bool(reply, "no_dump", a->hardening.no_dump && a->keeper_hardening.no_dump);
+	reply_bool(reply, "no_core", a->hardening.no_core && a->keeper_hardening.no_core);
+	reply_bool(reply, "no_new_privs", a->hardening.no_new_privs && a->keeper_hardening.no_new_privs);
 	reply_bool(reply, "memory_locked", keystore_in_locked_memory(a->keys));
 	reply_bool(reply, "memory_hidden", keystore_in_hidden_memory(a->keys));
 	reply_object_end(reply);
