@@ -15,11 +15,13 @@
 #include "engine.h"
 #include "harden.h"
 #include "keystore.h"
+#include "licences.h"
 #include "passphrase.h"
 
 struct agent {
 	const struct config *config;
 	struct keystore *keys;
+	struct licences *licences;
 	struct audit *audit;
 	struct engine *engine; /* engine_there() says whether there is one */
 	struct hardening hardening;

@@ -37,4 +37,7 @@ bool audit_decision(struct audit *a, const char *event, struct peer *peer, const
 /* What an owner did: "add", "remove", "lock", "unlock"; set 0: none in particular. */
 bool audit_act(struct audit *a, const struct peer *peer, const char *what, uint64_t set);
 
+/* That a licence is near its end: state, and what does not open any more then (a stranger's text; may be empty). */
+bool audit_licence(struct audit *a, const char *id, uint64_t set, const char *state, const char *until, uint64_t days_left, const char *opens);
+
 #endif

@@ -184,6 +184,21 @@ size_t keystore_count(const struct keystore *ks)
 	return ks->count;
 }
 
+bool keystore_has(const struct keystore *ks, uint64_t set)
+{
+	return place(ks, set) < ks->count;
+}
+
+bool keystore_has_signer(const struct keystore *ks, uint64_t set, const uint8_t x[SIGN_KEY_LEN])
+{
+	size_t i = place(ks, set);
+
+	for (size_t k = 0; i < ks->count && k < ks->sets[i].count; k++)
+		if (ks->sets[i].keys[k].kind == JWK_OKP && memcmp(ks->sets[i].keys[k].x, x, SIGN_KEY_LEN) == 0)
+			return true;
+	return false;
+}
+
 bool keystore_in_locked_memory(const struct keystore *ks)
 {
 	for (size_t i = 0; i < ks->count; i++)

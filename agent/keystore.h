@@ -51,6 +51,11 @@ int64_t keystore_expire(struct keystore *ks, int64_t now);
 size_t keystore_count(const struct keystore *ks);
 bool keystore_in_locked_memory(const struct keystore *ks);
 
+bool keystore_has(const struct keystore *ks, uint64_t set);
+
+/* The set is there and has that verification key. */
+bool keystore_has_signer(const struct keystore *ks, uint64_t set, const uint8_t x[SIGN_KEY_LEN]);
+
 /* Appends the text of the protocol's `list`. */
 void keystore_list(const struct keystore *ks, int64_t now, struct buf *out);
 

@@ -320,11 +320,12 @@ static int serve(const struct options *o, const struct config *config, const str
 		signal((int[]){ SIGTERM, SIGINT, SIGHUP }[i], SIG_DFL);
 	signals = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
 	a.keys = keystore_new();
-	if (signals < 0 || !a.keys) {
+	a.licences = licences_new();
+	if (signals < 0 || !a.keys || !a.licences) {
 		err_sys(&why, errno, "no memory to start with");
 		goto out;
 	}
-	if (tokens_open(&config->tokens, a.keys, &why) || listener_open(&l, path, config->allow_count > 0, &why))
+	if (licences_configure(&a, config, &why) < 0 || tokens_open(&config->tokens, a.keys, &why) || listener_open(&l, path, config->allow_count > 0, &why))
 		goto out;
 	if (o->foreground) {
 		announce(path, getpid());
@@ -339,6 +340,7 @@ out:
 	audit_close(&audit);
 	engine_stop(&engine);
 	keystore_free(a.keys);
+	licences_free(a.licences);
 	passphrase_clear(&a.lock);
 	if (l.fd >= 0)
 		listener_close(&l);

@@ -1,6 +1,7 @@
 #include "request_inner.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -10,9 +11,9 @@
 #include "rego_json.h"
 #include "wire.h"
 
-enum member { M_V, M_OP, M_SIZE, M_LIFETIME, M_SET, M_ALL, M_CLAIMS, MEMBERS };
+enum member { M_V, M_OP, M_SIZE, M_LIFETIME, M_SET, M_ALL, M_CLAIMS, M_LICENCE, MEMBERS };
 
-static const char *const member_names[MEMBERS] = { "v", "op", "size", "lifetime", "set", "all", "claims" };
+static const char *const member_names[MEMBERS] = { "v", "op", "size", "lifetime", "set", "all", "claims", "licence" };
 
 static const struct op {
 	const char *name;
@@ -74,6 +75,12 @@ static bool put_member(struct request *rq, struct draft *d, enum member m, const
 	case M_CLAIMS:
 		json_raw(j, tok, &raw);
 		return raw <= INPUT_CLAIMS_MAX && rego_json_flat(&rq->decision.claims, j, tok, NULL) == 0;
+	case M_LICENCE:
+		json_raw(j, tok, &raw);
+		if (type != JSON_STRING || raw > LICENCE_TEXT_MAX || !(rq->licence = malloc(raw + 1)))
+			return false;
+		rq->licence_len = json_unescape(j, tok, rq->licence);
+		return true;
 	default:
 		return false;
 	}
@@ -116,6 +123,8 @@ static const char *shape_of(const struct request *rq, const struct draft *d, uin
 		return "claims is an object of strings, numbers and booleans: at most 4096 bytes, no name twice, no control characters";
 	if (rq->op == OP_ADD && d->wrong & 1u << M_LIFETIME)
 		return "lifetime is a number of seconds, 1 to 4294967295";
+	if (rq->op == OP_ADD && d->wrong & 1u << M_LICENCE)
+		return "licence is the text of one, at most 32768 bytes";
 	if (rq->op == OP_REMOVE && (d->wrong & (1u << M_SET | 1u << M_ALL) || has(rq, M_SET) == rq->all))
 		return "remove takes either the number of a set or \"all\":true";
 	if (blob_len < op->blob_min || blob_len > op->blob_max)
@@ -202,6 +211,8 @@ int request_take(struct request *rq, struct agent *a, struct peer *peer, const u
 void request_release(struct request *rq, struct agent *a)
 {
 	decision_release(&rq->decision, a);
+	free(rq->licence);
+	rq->licence = NULL;
 	if (rq->opened) {
 		crypto_info_release(&rq->info);
 		header_release(&rq->header);

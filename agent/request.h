@@ -2,7 +2,8 @@
  * request: one message of the protocol (docs/PROTOCOL.md), from its JSON to its reply.
  *
  * The server calls, in this order: request_parse() when the JSON is there, request_take() when the blob is, then request_work()
- * until it says READY. Nothing here waits or knows of sockets. Order of an open: layout, signature, policy, rules, unwrap.
+ * until it says READY. Nothing here waits or knows of sockets. Order of an open: layout, signature, policy, rules,
+ * the set's licence, unwrap.
  */
 #ifndef CT_AGENT_REQUEST_H
 #define CT_AGENT_REQUEST_H
@@ -27,6 +28,8 @@ struct request {
 	unsigned int seen; /* a bit a member that came */
 	uint64_t size, lifetime, set;
 	bool all;
+	char *licence; /* of an add: malloc'ed; NULL: none */
+	size_t licence_len;
 
 	/* an open, between its steps */
 	bool opened;
@@ -35,6 +38,11 @@ struct request {
 	uint8_t sha256[SHA256_LEN]; /* of its 8 + N bytes */
 	uint64_t key_set;
 	struct decision decision;
+	const char *licence_says;      /* licences.h */
+	bool unfit;                    /* the set's licence does not hold */
+	struct policy_decision passed; /* over, the first set of which that is true; reason empty: none was */
+	uint64_t passed_set;
+	const char *passed_says;
 };
 
 /*

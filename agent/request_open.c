@@ -1,8 +1,9 @@
-/* open and explain: layout, signature, policy, rules, unwrap. */
+/* open and explain: layout, signature, policy, rules, the set's licence, unwrap. */
 #include "request_inner.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
+#include <string.h>
 
 #include "text.h"
 
@@ -56,6 +57,48 @@ static bool next_set(struct request *rq, const struct agent *a)
 	return keystore_verify(a->keys, rq->key_set, &rq->header, &rq->info, &rq->key_set, NULL) == 0;
 }
 
+/* Whether the set's licence holds, if nobody has said no before; to explain, in any case. */
+static void by_licence(struct request *rq, struct agent *a, const struct peer *peer, struct policy_decision *d)
+{
+	struct licences_answer answer;
+
+	licences_judge(a, rq->key_set, header_meta_get(&rq->header, LICENCE_META), peer->uid, &answer);
+	rq->licence_says = answer.says;
+	if (d->disposition != WIRE_SERVE)
+		return;
+	if (answer.left_s > 0 && answer.left_s < d->keep_s)
+		d->keep_s = (unsigned int)answer.left_s; /* no open without a question after the end */
+	if (!answer.no)
+		return;
+	*d = (struct policy_decision){ .disposition = WIRE_REFUSE };
+	memcpy(d->reason, answer.reason, sizeof d->reason);
+	rq->unfit = true;
+}
+
+static void was_passed_over(struct request *rq, struct policy_decision *d)
+{
+	*d = rq->passed;
+	rq->key_set = rq->passed_set;
+	rq->licence_says = rq->passed_says;
+}
+
+/* A set whose licence does not hold does not keep the next one from being tried: true. */
+static bool pass_over(struct request *rq, const struct agent *a, struct policy_decision *d)
+{
+	if (!rq->unfit)
+		return false;
+	rq->unfit = false;
+	if (!rq->passed.reason[0]) {
+		rq->passed = *d;
+		rq->passed_set = rq->key_set;
+		rq->passed_says = rq->licence_says;
+	}
+	if (next_set(rq, a))
+		return true;
+	was_passed_over(rq, d);
+	return false;
+}
+
 /* What open would answer, who says what, and the document that they see; no key. */
 static void explain_reply(const struct request *rq, const struct policy_decision *d, struct reply *reply)
 {
@@ -74,11 +117,12 @@ static void explain_reply(const struct request *rq, const struct policy_decision
 	reply_string(reply, "policy", state->file_says);
 	reply_string(reply, "operator_policy", state->operator_says);
 	reply_string(reply, "rules", state->rules_say);
+	reply_string(reply, "licence", rq->licence_says);
 	reply_end(reply);
 }
 
 /* False: the set that was decided on has another master key, and rq->key_set, which the decision was not about, may have the right one. */
-static bool open_finish(struct request *rq, struct agent *a, struct peer *peer, const struct policy_decision *d, struct reply *reply)
+static bool open_finish(struct request *rq, struct agent *a, struct peer *peer, struct policy_decision *d, struct reply *reply)
 {
 	const struct peer_fact *exe = &peer->exe;
 	bool known = exe->text != NULL;
@@ -95,13 +139,16 @@ static bool open_finish(struct request *rq, struct agent *a, struct peer *peer, 
 		if (!keys) {
 			if (why.code != ERR_SYSTEM && next_set(rq, a))
 				return false;
-			open_failed(rq, a, peer, reply, &why);
-			return true;
-		}
-		if (rq->op == OP_OPEN)
+			if (!rq->passed.reason[0]) {
+				open_failed(rq, a, peer, reply, &why);
+				return true;
+			}
+			was_passed_over(rq, d); /* which says more */
+		} else if (rq->op == OP_OPEN) {
 			reply->blob = keys;
-		else
+		} else {
 			secret_free(keys);
+		}
 	}
 	const struct input_file file = { &rq->info, &rq->header, rq->sha256 };
 	if (!audit_decision(a->audit, request_name(rq), peer, &file, rq->key_set, wire_disposition_name(d->disposition), d->reason)) {
@@ -139,9 +186,10 @@ enum decision_state request_work(struct request *rq, struct agent *a, struct pee
 		open_failed(rq, a, peer, reply, &why);
 		return DECISION_READY;
 	}
-	do
+	do {
 		if (decision_ask(&rq->decision, a, &file, rq->key_set, peer, &d) == DECISION_PENDING)
 			return DECISION_PENDING;
-	while (!open_finish(rq, a, peer, &d, reply));
+		by_licence(rq, a, peer, &d);
+	} while (pass_over(rq, a, &d) || !open_finish(rq, a, peer, &d, reply));
 	return DECISION_READY;
 }

@@ -9,10 +9,23 @@ int request_add(struct request *rq, bool has_lifetime, struct agent *a, const st
 {
 	uint64_t lifetime = has_lifetime ? rq->lifetime : a->config->lifetime_s;
 	struct keystore_added added;
+	struct licence *licence = NULL;
+	bool licensed = rq->licence != NULL;
+	size_t before = keystore_count(a->keys);
 	struct err why;
 
-	if (keystore_add(a->keys, text, lifetime, clock_boot_ms(), &added, &why))
+	if (licensed && !(licence = licences_take(a, rq->licence, rq->licence_len, &why)))
 		return reply_err(reply, &why);
+	if (keystore_add(a->keys, text, lifetime, clock_boot_ms(), &added, &why)) {
+		licences_drop(licence);
+		return reply_err(reply, &why);
+	}
+	if (licences_put(a, added.set, licence, &why) < 0) {
+		if (keystore_count(a->keys) > before)
+			keystore_remove(a->keys, added.set);
+		licences_drop(licence);
+		return reply_err(reply, &why);
+	}
 	audit_act(a->audit, peer, "add", added.set);
 	agent_log(a, "add: set %llu, %zu keys, %llu s", (unsigned long long)added.set, added.keys, (unsigned long long)lifetime);
 	reply_begin(reply);
@@ -20,6 +33,8 @@ int request_add(struct request *rq, bool has_lifetime, struct agent *a, const st
 	reply_number(reply, "keys", added.keys);
 	if (lifetime)
 		reply_number(reply, "expires_in", lifetime);
+	if (licensed)
+		reply_bool(reply, "licensed", true);
 	return reply_end(reply);
 }
 

@@ -12,6 +12,7 @@
 #include "cli.h"
 #include "json.h"
 #include "keysource.h"
+#include "licences.h"
 #include "text.h"
 
 #define LIFETIME_MAX 4294967295u
@@ -37,50 +38,124 @@ bool agent_reply_number(const struct agent_reply *reply, const char *name, uint6
 	return found;
 }
 
-int agent_add_set(const struct agent_addr *addr, const struct jwk_set *set, uint64_t lifetime, uint64_t *number, struct err *err)
+/* An agent that is older than licences has taken the keys without theirs. */
+static int take_back(const struct agent_addr *addr, uint64_t number, struct err *err)
+{
+	struct agent_reply reply;
+	char json[80];
+
+	snprintf(json, sizeof json, "{\"v\":%d,\"op\":\"remove\",\"set\":%" PRIu64 "}", WIRE_VERSION, number);
+	if (agent_exchange(addr, json, NULL, 0, &reply, err) == 0)
+		agent_reply_release(&reply);
+	return cli_err(err, EPROTO, "this agent is too old to know licences, so it was not left with the keys: start that of this release");
+}
+
+static bool agent_reply_true(const struct agent_reply *reply, const char *name)
+{
+	struct json_member m;
+	struct json j;
+	bool found = false;
+
+	json_begin(&j, reply->json.data, reply->json.len);
+	while (!found && json_next(&j, &m, NULL) > 0)
+		found = json_is(&j, m.key, name) && json_type(&j, m.value) == JSON_TRUE;
+	json_release(&j);
+	return found;
+}
+
+static int add_set(const struct agent_addr *addr, const struct jwk_set *set, uint64_t lifetime, struct str licence, uint64_t *number, struct err *err)
 {
 	struct secret *blob = jwk_set_write(set, JWK_REFERENCE, JWK_READER);
 	struct agent_reply reply;
-	char json[96];
+	struct buf json = BUF_INIT;
 	int ret;
 
 	if (!blob)
 		return err_sys(err, ENOMEM, "the key set");
-	if (lifetime)
-		snprintf(json, sizeof json, "{\"v\":%d,\"op\":\"add\",\"lifetime\":%" PRIu64 "}", WIRE_VERSION, lifetime);
-	else
-		snprintf(json, sizeof json, "{\"v\":%d,\"op\":\"add\"}", WIRE_VERSION);
-	ret = agent_exchange(addr, json, blob->data, blob->len, &reply, err);
+	buf_puts(&json, "{\"v\":");
+	buf_put_u64(&json, WIRE_VERSION);
+	buf_puts(&json, ",\"op\":\"add\"");
+	if (lifetime) {
+		buf_puts(&json, ",\"lifetime\":");
+		buf_put_u64(&json, lifetime);
+	}
+	if (licence.len) {
+		buf_puts(&json, ",\"licence\":");
+		buf_put_json_string(&json, licence.p, licence.len);
+	}
+	buf_put(&json, "}", 2); /* with a NUL */
+	ret = json.failed ? err_sys(err, ENOMEM, "the request") : agent_exchange(addr, json.data, blob->data, blob->len, &reply, err);
 	secret_free(blob);
+	buf_release(&json);
 	if (ret < 0)
 		return -1;
 	if (!agent_reply_number(&reply, "set", number))
 		*number = 0;
+	bool licensed = agent_reply_true(&reply, "licensed");
 	agent_reply_release(&reply);
-	return 0;
+	return licence.len && !licensed ? take_back(addr, *number, err) : 0;
+}
+
+int agent_add_set(const struct agent_addr *addr, const struct jwk_set *set, uint64_t lifetime, uint64_t *number, struct err *err)
+{
+	return add_set(addr, set, lifetime, (struct str){ NULL, 0 }, number, err);
 }
 
 /* ---- add ---- */
 
 static const char ADD_HELP[] =
 	"usage: ct add [-t SECONDS] FILE…\n"
+	"       ct add [-t SECONDS] --licence-key CUSTOMER.jwk LICENCE…\n"
 	"\n"
 	"Gives key files to the agent; each becomes a set. FILE may also be cred:NAME or exec:CMD (ct keygen --help). The private half of a signing key (d) is never sent.\n"
 	"\n"
+	"FILE may be a licence, too (ct licence): its keys are taken out with the customer's key, and its conditions go to the agent with them.\n"
+	"\n"
 	"  -t, --lifetime SECONDS   the agent forgets the set after that time\n"
+	"      --licence-key FILE   the customer's key, in which the publisher is pinned (ct licence request)\n"
 	"  -q, --quiet              say nothing\n"
 	"      --json               errors also as JSON on stdout\n"
 	"      --help, --version\n";
 
+/* One FILE: a key set, or a licence. */
+static int add(const struct agent_addr *addr, const char *source, const char *licence_key, uint64_t lifetime, struct err *err)
+{
+	struct jwk_set set = { NULL, 0 };
+	struct str licence = { NULL, 0 };
+	struct secret *text = NULL;
+	uint64_t number;
+	mode_t mode;
+	int ret = -1;
+
+	if (!(text = keysource_text(source, &mode, err)))
+		return -1;
+	if (jws_is((const char *)text->data, text->len)) {
+		licence = (struct str){ (const char *)text->data, text->len };
+		ret = licence_unlock(licence.p, licence.len, licence_key, &set, err);
+	} else {
+		ret = jwk_file_parse(&set, source, text, mode, err);
+	}
+	if (ret == 0)
+		ret = add_set(addr, &set, lifetime, licence, &number, err);
+	if (ret == 0)
+		cli_say("%s: the agent has its %zu keys as set %" PRIu64, TEXT(source, strlen(source)), set.count, number);
+	secret_free(text);
+	jwk_set_release(&set);
+	return ret;
+}
+
 int cmd_add(int argc, char **argv)
 {
+	enum { LICENCE_KEY = CLI_OWN };
 	static const struct option LONG[] = {
 		CLI_OPTIONS,
 		{ "lifetime", required_argument, NULL, 't' },
+		{ "licence-key", required_argument, NULL, LICENCE_KEY },
 		{ "json", no_argument, NULL, CLI_JSON },
 		{ NULL, 0, NULL, 0 },
 	};
-	uint64_t lifetime = 0, number;
+	const char *licence_key = NULL;
+	uint64_t lifetime = 0;
 	struct agent_addr addr;
 	struct err err = { 0 };
 	int opt, status;
@@ -92,6 +167,10 @@ int cmd_add(int argc, char **argv)
 				return cli_usage("-t takes 1 to %u seconds", LIFETIME_MAX);
 			continue;
 		}
+		if (opt == LICENCE_KEY) {
+			licence_key = optarg;
+			continue;
+		}
 		status = cli_option(opt, argv);
 		if (status >= 0)
 			return status;
@@ -100,17 +179,9 @@ int cmd_add(int argc, char **argv)
 		return cli_usage("needs a key file");
 	if (agent_addr_find(&addr, cli_env, &err) < 0)
 		return cli_failed(NULL, &err);
-	for (int i = optind; i < argc; i++) {
-		struct jwk_set set = { NULL, 0 };
-		int ret = keysource_read(&set, argv[i], &err);
-		if (ret == 0)
-			ret = agent_add_set(&addr, &set, lifetime, &number, &err);
-		size_t keys = set.count;
-		jwk_set_release(&set);
-		if (ret < 0)
+	for (int i = optind; i < argc; i++)
+		if (add(&addr, argv[i], licence_key, lifetime, &err) < 0)
 			return cli_failed(argv[i], &err);
-		cli_say("%s: the agent has its %zu keys as set %" PRIu64, TEXT(argv[i], strlen(argv[i])), keys, number);
-	}
 	return CLI_OK;
 }
 
@@ -376,6 +447,33 @@ static uint64_t number_of(const struct json *j, int object, const char *name)
 	return v;
 }
 
+static void show_licence(const struct json *j, int object)
+{
+	char id[80], name[TEXT_MAX], state[32], opens[TEXT_MAX], day[LICENCE_DATE_MAX];
+	uint64_t files = number_of(j, object, "files");
+
+	printf("  licence:   %s for %s (set %" PRIu64 "): %s, until %s, %" PRIu64 " days left\n", shown(j, object, "id", "?", id, sizeof id),
+	       shown(j, object, "name", "(no name)", name, sizeof name), number_of(j, object, "set"), shown(j, object, "state", "?", state, sizeof state),
+	       licence_date(day, (int64_t)number_of(j, object, "until") - 1), number_of(j, object, "days_left"));
+	printf("             then nothing opens %s%s any more (by %s)\n", shown(j, object, "opens", "its files", opens, sizeof opens), files > 1 ? " and others" : "",
+	       licence_date(day, (int64_t)number_of(j, object, "ends") - 1));
+}
+
+/* What is not as it should be. */
+static void show_licensing(const struct json *j, int object)
+{
+	char day[LICENCE_DATE_MAX];
+
+	if (is_true(j, object, "clock_back"))
+		printf("  licences:  THE CLOCK IS BEHIND what was seen before: they are judged by %s\n", licence_date(day, (int64_t)number_of(j, object, "now")));
+	if (!is_true(j, object, "clock_kept"))
+		puts("  licences:  the latest time that was seen cannot be kept (clock FILE in the agent's configuration)");
+	if (number_of(j, object, "lists_never_there"))
+		printf("  licences:  %" PRIu64 " LISTS OF REVOKED ONES WERE NEVER THERE: no licence opens anything\n", number_of(j, object, "lists_never_there"));
+	else if (number_of(j, object, "lists_not_taken"))
+		printf("  licences:  %" PRIu64 " lists of revoked ones are not sound: the ones before them count\n", number_of(j, object, "lists_not_taken"));
+}
+
 static void show_status(const struct agent_addr *addr, const struct agent_reply *reply)
 {
 	struct json_member m;
@@ -394,6 +492,13 @@ static void show_status(const struct agent_addr *addr, const struct agent_reply 
 			printf("  rules:     %" PRIu64 " about which programs may decrypt\n", n);
 		else if (json_is(&j, m.key, "uptime_s") && number)
 			printf("  running:   %" PRIu64 " h %02" PRIu64 " min %02" PRIu64 " s\n", n / 3600, n / 60 % 60, n % 60);
+		else if (json_is(&j, m.key, "licences") && json_type(&j, m.value) == JSON_ARRAY)
+			for (int x = json_first(&j, m.value); x >= 0; x = json_sibling(&j, x)) {
+				if (json_type(&j, x) == JSON_OBJECT)
+					show_licence(&j, x);
+			}
+		else if (json_is(&j, m.key, "licensing") && object)
+			show_licensing(&j, m.value);
 		else if (json_is(&j, m.key, "opens") && object)
 			printf("  files:     %" PRIu64 " served, %" PRIu64 " as ciphertext, %" PRIu64 " refused, %" PRIu64 " failed\n",
 			       number_of(&j, m.value, "served"), number_of(&j, m.value, "ciphertext"), number_of(&j, m.value, "refused"),
