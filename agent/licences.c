@@ -225,9 +225,12 @@ static int step_of(const struct licence *x, int64_t now)
 	return step;
 }
 
-static int64_t days_until(int64_t t, int64_t now)
+/* Whole days until the next thing happens: the day that is named, then the end of grace. */
+static int64_t days_left(const struct licence *x, int64_t now)
 {
-	return t > now ? (t - now) / LICENCE_DAY : 0;
+	int64_t next = now < x->until ? x->until : licence_end(x);
+
+	return next > now ? (next - now) / LICENCE_DAY : 0;
 }
 
 static void warn(struct agent *a, struct entry *e, int64_t now)
@@ -242,9 +245,9 @@ static void warn(struct agent *a, struct entry *e, int64_t now)
 		return;
 	}
 	e->warned = step;
-	agent_log(a, "licence \"%s\" (set %llu): %s; until %s, %lld days left; then nothing opens %s%s any more", x->id, (unsigned long long)e->set, states[step],
-	          DATE(x->until - 1), (long long)days_until(licence_end(x), now), what[0] ? TEXT(what, strlen(what)) : "its files", x->what_count > 1 ? " and others" : "");
-	audit_licence(a->audit, x->id, e->set, states[step], DATE(x->until - 1), (uint64_t)days_until(licence_end(x), now), what);
+	agent_log(a, "licence \"%s\" (set %llu): %s; until %s, days left: %lld; then nothing opens %s%s any more", x->id, (unsigned long long)e->set, states[step],
+	          DATE(x->until - 1), (long long)days_left(x, now), what[0] ? TEXT(what, strlen(what)) : "its files", x->what_count > 1 ? " and others" : "");
+	audit_licence(a->audit, x->id, e->set, states[step], DATE(x->until - 1), (uint64_t)days_left(x, now), what);
 }
 
 int64_t licences_tick(struct agent *a, int64_t now_boot_ms)
@@ -389,7 +392,7 @@ static void put_licence(struct buf *b, struct licences *l, const struct entry *e
 	put_text(b, "state", revoked == LICENCE_REVOKED ? "revoked" : revoked == LICENCE_UNKNOWN ? "unknown" : states[step_of(x, now)]);
 	put_number(b, "until", x->until);
 	put_number(b, "ends", licence_end(x));
-	put_number(b, "days_left", days_until(licence_end(x), now));
+	put_number(b, "days_left", days_left(x, now));
 	put_text(b, "opens", x->what_count ? x->what[0] : "");
 	put_number(b, "files", (int64_t)x->what_count);
 	buf_putc(b, '}');

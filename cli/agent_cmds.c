@@ -452,11 +452,11 @@ static void show_licence(const struct json *j, int object)
 	char id[80], name[TEXT_MAX], state[32], opens[TEXT_MAX], day[LICENCE_DATE_MAX];
 	uint64_t files = number_of(j, object, "files");
 
-	printf("  licence:   %s for %s (set %" PRIu64 "): %s, until %s, %" PRIu64 " days left\n", shown(j, object, "id", "?", id, sizeof id),
+	printf("  licence:   %s for %s (set %" PRIu64 "): %s, until %s, days left: %" PRIu64 "\n", shown(j, object, "id", "?", id, sizeof id),
 	       shown(j, object, "name", "(no name)", name, sizeof name), number_of(j, object, "set"), shown(j, object, "state", "?", state, sizeof state),
 	       licence_date(day, (int64_t)number_of(j, object, "until") - 1), number_of(j, object, "days_left"));
-	printf("             then nothing opens %s%s any more (by %s)\n", shown(j, object, "opens", "its files", opens, sizeof opens), files > 1 ? " and others" : "",
-	       licence_date(day, (int64_t)number_of(j, object, "ends") - 1));
+	printf("             after %s nothing opens %s%s any more\n", licence_date(day, (int64_t)number_of(j, object, "ends") - 1),
+	       shown(j, object, "opens", "its files", opens, sizeof opens), files > 1 ? " and others" : "");
 }
 
 /* What is not as it should be. */

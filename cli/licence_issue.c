@@ -330,7 +330,8 @@ static int issue(const struct options *o, struct licence *l, const struct jwk_se
 		return cli_failed(o->renew ? o->renew : o->to, &err);
 	if (o->name)
 		snprintf(l->name, sizeof l->name, "%s", o->name);
-	l->issued = time(NULL);
+	int64_t now = time(NULL);
+	l->issued = o->renew && now <= l->issued ? l->issued + 1 : now; /* a renewal is the later one, whatever the clock says */
 	if (licence_end(l) <= l->issued)
 		cli_say("--until: that is over already; nothing will open");
 	if (!o->licence && snprintf(path, sizeof path, "%s/%s.licence", o->output, l->id) >= (int)sizeof path) {

@@ -50,7 +50,7 @@ static const char *ends(const struct licence *l, time_t now)
 static void show_text(const struct options *o, const char *path, const struct licence *l)
 {
 	time_t now = time(NULL);
-	int64_t left = (licence_end(l) - now) / LICENCE_DAY;
+	int64_t left = ((now < l->until ? l->until : licence_end(l)) - now) / LICENCE_DAY;
 
 	printf("%s: licence %s\n", SHOWN(path), l->id);
 	printf("  for:        %s, key %s\n", l->name[0] ? SHOWN(l->name) : "(no name)", l->to_kid);
@@ -62,7 +62,7 @@ static void show_text(const struct options *o, const char *path, const struct li
 		printf(", and %u days of grace: %s", l->grace, LICENCE_DATE(licence_end(l) - 1));
 	printf("\n  now:        %s", ends(l, now));
 	if (now < licence_end(l))
-		printf(", %lld days left", (long long)left);
+		printf(", days left: %lld", (long long)left);
 	puts("\n  then:       models that are opened from then on are refused (EKEYREJECTED); programs that have one open go on");
 	for (size_t i = 0; i < l->machine_count; i++)
 		printf("  machine:    %s\n", l->machines[i]);
