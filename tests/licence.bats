@@ -462,6 +462,10 @@ sys.stdout.buffer.write(m[-50000:])' A/m.safetensors >late 2>late.err 3>&- &
 		assert b.pop("issued") > a.pop("issued") and b.pop("until") == 4070995200 and a.pop("until")
 		assert a == b, (a, b)
 	EOF_PY
+	# the later one, also where the publisher's clock was ahead when he signed the first
+	judge make A/A.licence k.jwk 'p["issued"] = 4000000000' >ahead
+	"$CT" licence issue -q --keys k.jwk --renew ahead --until 2099-01-01 --licence later
+	[ "$("$CT" licence show --json later | jq .issued)" = 4000000001 ]
 	jq -e -n --slurpfile a one.jwk --slurpfile b two.jwk '$a == $b'
 	add -q two
 	refused 'licence "A" is not for this machine' A/m.safetensors
@@ -604,14 +608,14 @@ judge_payload() {
 	# a file that others may write, or that cannot be made, is an error where it is named
 	agent_stop
 	chmod 666 clock
-	run -3 "$BUILD/ct-agent" -f -s "$PWD/s" -c conf
+	run -3 timeout -k 9 60 "$BUILD/ct-agent" -f -s "$PWD/s" -c conf
 	[[ $output == *"others may write $PWD/clock"* ]]
 	echo "clock /nonexistent/clock" >conf
-	run -3 "$BUILD/ct-agent" -f -s "$PWD/s" -c conf
+	run -3 timeout -k 9 60 "$BUILD/ct-agent" -f -s "$PWD/s" -c conf
 	[[ $output == *"/nonexistent/clock: No such file or directory"* ]]
 	for line in "clock x" "revoked x" $'clock /a\nclock /b' "revoked"; do
 		echo "$line" >conf
-		run -3 "$BUILD/ct-agent" -f -s "$PWD/s" -c conf
+		run -3 timeout -k 9 60 "$BUILD/ct-agent" -f -s "$PWD/s" -c conf
 		[[ $output == *"EBADMSG: conf:"* ]]
 	done
 }
