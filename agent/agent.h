@@ -17,6 +17,7 @@
 #include "engine.h"
 #include "harden.h"
 #include "keystore.h"
+#include "licences.h"
 #include "passphrase.h"
 #include "reload.h"
 
@@ -25,6 +26,7 @@ struct agent {
 	struct reload *reload;
 	struct keystore *keys;
 	struct constraints_table constraints;
+	struct licences *licences;
 	struct audit *audit;
 	struct engine *engine; /* engine_there() says whether there is one */
 	struct confirm *confirm;

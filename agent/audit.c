@@ -249,3 +249,21 @@ bool audit_reload(struct audit *a, uid_t uid, pid_t pid, bool done, const char *
 	put_number(&b, "pid", (uint64_t)(pid > 0 ? pid : 0));
 	return write_line(a, &b);
 }
+
+bool audit_licence(struct audit *a, const char *id, uint64_t set, const char *state, const char *until, uint64_t days_left, const char *opens)
+{
+	struct buf b = BUF_INIT;
+
+	if (a->fd < 0)
+		return true;
+	if (a->syslog)
+		buf_puts(&b, PRIORITY "ct-agent: ");
+	begin(&b, "licence");
+	put_text(&b, "licence", id, strlen(id));
+	put_number(&b, "set", set);
+	put_text(&b, "state", state, strlen(state));
+	put_text(&b, "until", until, strlen(until));
+	put_number(&b, "days_left", days_left);
+	put_text(&b, "opens", opens, strlen(opens));
+	return write_line(a, &b);
+}

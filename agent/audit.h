@@ -40,4 +40,7 @@ bool audit_reload(struct audit *a, uid_t uid, pid_t pid, bool done, const char *
 /* What an owner did: "add", "remove", "lock", "unlock"; set 0: none in particular. false: it could not be written; it was done all the same. */
 bool audit_act(struct audit *a, const struct peer *peer, const char *what, uint64_t set);
 
+/* That a licence is near its end: state, and what does not open any more then (a stranger's text; may be empty). */
+bool audit_licence(struct audit *a, const char *id, uint64_t set, const char *state, const char *until, uint64_t days_left, const char *opens);
+
 #endif

@@ -24,6 +24,9 @@ void config_release(struct config *c)
 	tokens_release(&c->tokens);
 	free(c->environment);
 	free(c->standing);
+	free(c->clock);
+	for (size_t i = 0; i < c->revoked_count; i++)
+		free(c->revoked[i]);
 	for (size_t i = 0; i < c->attribute_count; i++) {
 		free(c->attributes[i].name);
 		free(c->attributes[i].value);
@@ -78,6 +81,18 @@ static int put_attribute(struct config *c, const char *name, const char *value, 
 	return copy_word(&x->name, name, what) < 0 ? -1 : copy_word(&x->value, value, what);
 }
 
+/* `revoked FILE`, `clock FILE`. */
+static int put_licence_file(struct config *c, bool list, const char *path, const char **what)
+{
+	*what = list ? "revoked takes the absolute path of a file" : "clock takes the absolute path of a file";
+	if (path[0] != '/')
+		return -1;
+	*what = list ? "more revoked lines than there is room for (16)" : "clock is there twice";
+	if (list ? c->revoked_count == CONFIG_REVOKED_MAX : c->clock != NULL)
+		return -1;
+	return copy_word(list ? &c->revoked[c->revoked_count++] : &c->clock, path, what);
+}
+
 /* One setting. Leaves in *what why it is none. */
 static int setting(struct config *c, const char *name, const char *value, const char **what)
 {
@@ -108,12 +123,14 @@ static int setting(struct config *c, const char *name, const char *value, const 
 		*what = "policy is there twice";
 		return c->standing ? -1 : read_policy(&c->standing, value, what);
 	}
+	if (strcmp(name, "revoked") == 0 || strcmp(name, "clock") == 0)
+		return put_licence_file(c, name[0] == 'r', value, what);
 	if (strcmp(name, "remote") == 0) {
 		*what = "remote takes ignore or refuse";
 		c->refuse_remote = strcmp(value, "refuse") == 0;
 		return c->refuse_remote || strcmp(value, "ignore") == 0 ? 0 : -1;
 	}
-	*what = "unknown setting: there are keep, allow-uid, environment, attribute, policy, remote, allow, ciphertext, deny and token";
+	*what = "unknown setting: there are keep, allow-uid, environment, attribute, policy, remote, revoked, clock, allow, ciphertext, deny and token";
 	return -1;
 }
 

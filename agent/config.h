@@ -7,6 +7,8 @@
  *     attribute NAME VALUE        input.attributes.NAME; up to 64 lines
  *     policy FILE                 the operator's own policy: both it and the file's must allow
  *     remote ignore|refuse        files whose remote policy is not the default
+ *     revoked FILE                a publisher's list of revoked licences; up to 16 lines
+ *     clock FILE                  where the latest time that was seen is kept (licence_clock.h)
  *     allow …                     and ciphertext, deny: which programs may decrypt (rules.h); up to 256 lines
  *     token URI …                 a master key in a PKCS#11 token (tokens.h); up to 16 lines
  */
@@ -24,6 +26,7 @@
 #define CONFIG_ALLOW_MAX 64
 #define CONFIG_KEEP_MAX 31536000u
 #define CONFIG_ATTRIBUTES_MAX 64
+#define CONFIG_REVOKED_MAX 16
 #define CONFIG_POLICY_MAX 1048576u /* bytes */
 
 struct config_attribute {
@@ -39,6 +42,9 @@ struct config {
 	struct config_attribute attributes[CONFIG_ATTRIBUTES_MAX];
 	size_t attribute_count;
 	char *standing;    /* text of the operator's own policy; NULL: none */
+	char *revoked[CONFIG_REVOKED_MAX]; /* absolute paths */
+	size_t revoked_count;
+	char *clock; /* absolute path; NULL: the default one */
 	bool refuse_remote; /* files with a remote policy of their own */
 	struct tokens tokens;
 	unsigned int lifetime_s; /* of sets whose owner names none; 0: for ever. From -t, not from the file */

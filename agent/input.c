@@ -1,13 +1,12 @@
 #include "input.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "agent.h"
+#include "machine.h"
 #include "text.h"
 
 #define GROUPS_MAX 1024
@@ -135,26 +134,9 @@ static void put_time(struct buf *b, const struct timespec *now)
 	buf_putc(b, '}');
 }
 
-/* systemd's, of 32 hexadecimal digits: D-Bus's is the same where both are. */
-static void put_machine(struct buf *b)
-{
-	static const char *const files[] = { "/etc/machine-id", "/var/lib/dbus/machine-id" };
-	char text[64];
-
-	for (size_t i = 0; i < 2; i++) {
-		int fd = open(files[i], O_RDONLY | O_CLOEXEC);
-		ssize_t n = fd >= 0 ? read(fd, text, sizeof text) : -1;
-		if (fd >= 0)
-			close(fd);
-		if (n >= 32 && (n == 32 || text[32] == '\n')) {
-			put_text(b, "machine_id", text, 32);
-			return;
-		}
-	}
-}
-
 void input_put(struct buf *b, const struct agent *a, struct peer *peer, const struct input_file *f, struct str claims, const struct timespec *now)
 {
+	char machine[MACHINE_ID_LEN + 1];
 	struct utsname host;
 
 	buf_putc(b, '{');
@@ -163,7 +145,8 @@ void input_put(struct buf *b, const struct agent *a, struct peer *peer, const st
 	put_time(b, now);
 	if (uname(&host) == 0)
 		put_text(b, "host", host.nodename, strlen(host.nodename));
-	put_machine(b);
+	if (machine_id(machine))
+		put_text(b, "machine_id", machine, MACHINE_ID_LEN);
 	if (a->config->environment)
 		put_text(b, "environment", a->config->environment, strlen(a->config->environment));
 	member(b, "attributes");

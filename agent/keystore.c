@@ -193,6 +193,21 @@ size_t keystore_count(const struct keystore *ks)
 	return ks->count;
 }
 
+bool keystore_has(const struct keystore *ks, uint64_t set)
+{
+	return index_of(ks, set) < ks->count;
+}
+
+bool keystore_has_signer(const struct keystore *ks, uint64_t set, const uint8_t x[SIGN_KEY_LEN])
+{
+	size_t i = index_of(ks, set);
+
+	for (size_t k = 0; i < ks->count && k < ks->sets[i].count; k++)
+		if (ks->sets[i].keys[k].kind == JWK_OKP && memcmp(ks->sets[i].keys[k].x, x, SIGN_KEY_LEN) == 0)
+			return true;
+	return false;
+}
+
 bool keystore_in_locked_memory(const struct keystore *ks)
 {
 	for (size_t i = 0; i < ks->count; i++)
@@ -245,11 +260,6 @@ static void put_key(struct buf *out, const struct jwk *k, const char *token)
 		buf_put_json_string(out, token, strlen(token));
 	}
 	buf_putc(out, '}');
-}
-
-bool keystore_has(const struct keystore *ks, uint64_t set)
-{
-	return index_of(ks, set) < ks->count;
 }
 
 void keystore_list(const struct keystore *ks, int64_t now, void (*more)(void *arg, uint64_t set, struct buf *out), void *arg, struct buf *out)

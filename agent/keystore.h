@@ -62,6 +62,9 @@ bool keystore_in_hidden_memory(const struct keystore *ks); /* secret.h */
 
 bool keystore_has(const struct keystore *ks, uint64_t set);
 
+/* The set is there and has that verification key. */
+bool keystore_has_signer(const struct keystore *ks, uint64_t set, const uint8_t x[SIGN_KEY_LEN]);
+
 /* Appends the text of the protocol's `list`. more: appends what else there is to say of a set, each member with a comma before it. */
 void keystore_list(const struct keystore *ks, int64_t now, void (*more)(void *arg, uint64_t set, struct buf *out), void *arg, struct buf *out);
 

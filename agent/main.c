@@ -295,11 +295,13 @@ static int serve(const struct options *o, struct config *config, const struct ha
 	for (int i = 0; i < 3; i++) /* an inherited SIG_IGN would keep the signal from the signalfd */
 		signal((int[]){ SIGTERM, SIGINT, SIGHUP }[i], SIG_DFL);
 	signals = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (signals < 0) {
+	a.licences = licences_new();
+	if (signals < 0 || !a.licences) {
 		err_sys(&why, errno, "no memory to start with");
 		goto out;
 	}
-	if (o->passed ? listener_adopt(&l, NOTIFY_LISTEN_FD, path, &why) : listener_open(&l, path, config->allow_count > 0, &why))
+	if (licences_configure(&a, config, &why) < 0 ||
+	    (o->passed ? listener_adopt(&l, NOTIFY_LISTEN_FD, path, &why) : listener_open(&l, path, config->allow_count > 0, &why)))
 		goto out;
 	if (o->foreground) {
 		announce(path, getpid());
@@ -318,6 +320,7 @@ out:
 	confirm_stop(&confirm);
 	keystore_free(a.keys);
 	constraints_clear(&a.constraints);
+	licences_free(a.licences);
 	passphrase_clear(&a.lock);
 	if (l.fd >= 0)
 		listener_close(&l);

@@ -73,7 +73,7 @@ static enum reload_event reload(struct agent *a, const struct signalfd_siginfo *
 		return RELOAD_NOTHING;
 	notify_reloading(r->notify);
 	config_default(&fresh);
-	done = read_new(r, a, &fresh, &why) == 0;
+	done = read_new(r, a, &fresh, &why) == 0 && licences_configure(a, &fresh, &why) == 0;
 	if (done)
 		put_in_force(r->running, &fresh);
 	config_release(&fresh);

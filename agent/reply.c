@@ -55,6 +55,13 @@ void reply_string(struct reply *r, const char *name, const char *text)
 	buf_release(&whole);
 }
 
+void reply_json(struct reply *r, const char *name, const struct buf *json)
+{
+	name_of(r, name);
+	buf_put(&r->json, json->data, json->len);
+	r->json.failed |= json->failed;
+}
+
 void reply_object(struct reply *r, const char *name)
 {
 	name_of(r, name);

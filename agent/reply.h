@@ -31,6 +31,9 @@ int reply_end(struct reply *r);
 
 void reply_decision(struct reply *r, const struct policy_decision *d);
 
+/* A member whose value is JSON text already. */
+void reply_json(struct reply *r, const char *name, const struct buf *json);
+
 /* Whole error replies; each drops what *r held and returns -1. */
 int reply_error(struct reply *r, int errnum, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 int reply_err(struct reply *r, const struct err *why);

@@ -1,6 +1,7 @@
 #include "request_inner.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -10,9 +11,9 @@
 #include "rego_json.h"
 #include "wire.h"
 
-enum member { M_V, M_OP, M_SIZE, M_LIFETIME, M_SET, M_ALL, M_CLAIMS, M_UIDS, M_EXES, M_OPENS, M_CONFIRM, M_PID, MEMBERS };
+enum member { M_V, M_OP, M_SIZE, M_LIFETIME, M_SET, M_ALL, M_CLAIMS, M_UIDS, M_EXES, M_OPENS, M_CONFIRM, M_PID, M_LICENCE, MEMBERS };
 
-static const char *const member_names[MEMBERS] = { "v", "op", "size", "lifetime", "set", "all", "claims", "uids", "exes", "opens", "confirm", "pid" };
+static const char *const member_names[MEMBERS] = { "v", "op", "size", "lifetime", "set", "all", "claims", "uids", "exes", "opens", "confirm", "pid", "licence" };
 
 static const struct op {
 	const char *name;
@@ -100,6 +101,12 @@ static bool put_member(struct request *rq, struct draft *d, enum member m, const
 		return put_constraint(rq, d, m, j, tok);
 	case M_PID:
 		return json_u64(j, tok, &rq->pid) && rq->pid >= 1 && rq->pid <= INT32_MAX;
+	case M_LICENCE:
+		json_raw(j, tok, &raw);
+		if (type != JSON_STRING || raw > LICENCE_TEXT_MAX || !(rq->licence = malloc(raw + 1)))
+			return false;
+		rq->licence_len = json_unescape(j, tok, rq->licence);
+		return true;
 	default:
 		return false;
 	}
@@ -146,6 +153,8 @@ static const char *shape_of(const struct request *rq, const struct draft *d, uin
 		return "lifetime is a number of seconds, 1 to 4294967295";
 	if (rq->op == OP_ADD && d->why)
 		return d->why;
+	if (rq->op == OP_ADD && d->wrong & 1u << M_LICENCE)
+		return "licence is the text of one, at most 32768 bytes";
 	if (rq->op == OP_REMOVE && (d->wrong & (1u << M_SET | 1u << M_ALL) || has(rq, M_SET) == rq->all))
 		return "remove takes either the number of a set or \"all\":true";
 	if (blob_len < op->blob_min || blob_len > op->blob_max)
@@ -251,6 +260,8 @@ void request_release(struct request *rq, struct agent *a)
 	if (rq->about_other)
 		peer_release(&rq->other);
 	rq->about_other = false;
+	free(rq->licence);
+	rq->licence = NULL;
 	if (rq->opened) {
 		crypto_info_release(&rq->info);
 		header_release(&rq->header);

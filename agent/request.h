@@ -3,7 +3,7 @@
  *
  * The server calls, in this order: request_parse() when the JSON is there, request_take() when the blob is, then request_work()
  * until it says READY. Nothing here waits, but for data keys; nor knows of sockets, but that the keeper gets an adder's. Order of an open: layout,
- * signature, policy, rules, the set's constraints, unwrap.
+ * signature, policy, rules, the set's licence, the set's constraints, unwrap.
  */
 #ifndef CT_AGENT_REQUEST_H
 #define CT_AGENT_REQUEST_H
@@ -30,6 +30,8 @@ struct request {
 	uint64_t size, lifetime, set, pid; /* pid: explain's; 0: who asks */
 	bool all;
 	struct constraints asked; /* of an add */
+	char *licence; /* of an add: malloc'ed; NULL: none */
+	size_t licence_len;
 
 	/* an add, while the keeper reads */
 	bool adding;
@@ -47,10 +49,12 @@ struct request {
 	struct decision decision;
 	int64_t deadline_ms; /* clock_ms(): the connection's; the caller sets it after request_parse() */
 	uint64_t question;   /* confirm_ask()'s */
+	const char *licence_says;      /* licences.h */
 	const char *constraints_say;   /* "none", "fit", "ask", "unfit"; static text */
-	bool unfit;                    /* what the set is bound to does not hold */
+	bool unfit;                    /* the set's licence, or what it is bound to, does not hold */
 	struct policy_decision passed; /* over, the first set of which that is true; reason empty: none was */
 	uint64_t passed_set;
+	const char *passed_licence, *passed_constraints; /* what was said of it */
 };
 
 /*

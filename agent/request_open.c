@@ -1,4 +1,4 @@
-/* open and explain: layout, signature, policy, rules, the set's constraints, unwrap. */
+/* open and explain: layout, signature, policy, rules, the set's licence and constraints, unwrap. */
 #include "request_inner.h"
 
 #include <errno.h>
@@ -78,6 +78,24 @@ static bool next_set(struct request *rq, const struct agent *a)
 	return keystore_verify(a->keys, rq->key_set, &rq->header, &rq->info, &rq->key_set, NULL) == 0;
 }
 
+/* Whether the set's licence holds, if nobody has said no before; to explain, in any case. */
+static void by_licence(struct request *rq, struct agent *a, const struct peer *peer, struct policy_decision *d)
+{
+	struct licences_answer answer;
+
+	licences_judge(a, rq->key_set, header_meta_get(&rq->header, LICENCE_META), peer->uid, &answer);
+	rq->licence_says = answer.says;
+	if (d->disposition != WIRE_SERVE)
+		return;
+	if (answer.left_s > 0 && answer.left_s < d->keep_s)
+		d->keep_s = (unsigned int)answer.left_s; /* no open without a question after the end */
+	if (!answer.no)
+		return;
+	*d = (struct policy_decision){ .disposition = WIRE_REFUSE };
+	memcpy(d->reason, answer.reason, sizeof d->reason);
+	rq->unfit = true;
+}
+
 static enum confirm_state hold(struct request *rq, struct agent *a, struct peer *peer, char *reason, size_t cap)
 {
 	const struct constraints *c = constraints_of(&a->constraints, rq->key_set);
@@ -132,10 +150,11 @@ static void was_passed_over(struct request *rq, struct policy_decision *d)
 {
 	*d = rq->passed;
 	rq->key_set = rq->passed_set;
-	rq->constraints_say = "unfit";
+	rq->licence_says = rq->passed_licence;
+	rq->constraints_say = rq->passed_constraints;
 }
 
-/* A set that is bound to others does not keep the next one from being tried: true. */
+/* A set of which that is true does not keep the next one from being tried: true. */
 static bool pass_over(struct request *rq, const struct agent *a, struct policy_decision *d)
 {
 	if (!rq->unfit)
@@ -144,6 +163,8 @@ static bool pass_over(struct request *rq, const struct agent *a, struct policy_d
 	if (!rq->passed.reason[0]) {
 		rq->passed = *d;
 		rq->passed_set = rq->key_set;
+		rq->passed_licence = rq->licence_says;
+		rq->passed_constraints = rq->constraints_say;
 	}
 	if (next_set(rq, a))
 		return true;
@@ -181,6 +202,7 @@ static void explain_reply(const struct request *rq, const struct policy_decision
 	reply_string(reply, "policy", state->file_says);
 	reply_string(reply, "operator_policy", state->operator_says);
 	reply_string(reply, "rules", state->rules_say);
+	reply_string(reply, "licence", rq->licence_says);
 	reply_string(reply, "constraints", rq->constraints_say);
 	reply_end(reply);
 }
@@ -264,6 +286,7 @@ enum decision_state request_decide(struct request *rq, struct agent *a, struct p
 	do {
 		if (decision_ask(&rq->decision, a, &file, rq->key_set, peer, &d) == DECISION_PENDING)
 			return DECISION_PENDING;
+		by_licence(rq, a, peer, &d);
 		if (by_constraints(rq, a, peer, &d) == DECISION_PENDING)
 			return wait_for_person(rq, a, peer, reply);
 	} while (pass_over(rq, a, &d) || !open_finish(rq, a, peer, &d, reply));

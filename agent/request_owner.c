@@ -34,6 +34,31 @@ static int add(struct request *rq, struct agent *a, const struct peer *peer, uin
 	return r;
 }
 
+/* As add(), with the licence that came along, which must be good before the keys are asked for and when they are there. */
+static int add_licensed(struct request *rq, struct agent *a, const struct peer *peer, uint64_t lifetime, struct keystore_added *added, struct err *err)
+{
+	size_t before = keystore_count(a->keys);
+	struct licence *licence = NULL;
+	int r;
+
+	if (!rq->adding && rq->licence) {
+		licence = licences_take(a, rq->licence, rq->licence_len, err);
+		if (!licence)
+			return -1;
+		licences_drop(licence);
+		licence = NULL;
+	}
+	r = add(rq, a, peer, lifetime, added, err);
+	if (r <= 0)
+		return r;
+	if ((!rq->licence || (licence = licences_take(a, rq->licence, rq->licence_len, err))) && licences_put(a, added->set, licence, err) == 0)
+		return 1;
+	if (keystore_count(a->keys) > before)
+		keystore_remove(a->keys, added->set);
+	licences_drop(licence);
+	return -1;
+}
+
 enum decision_state request_add(struct request *rq, struct agent *a, const struct peer *peer, struct reply *reply)
 {
 	uint64_t lifetime = rq->lifetime ? rq->lifetime : a->config->lifetime_s;
@@ -50,7 +75,7 @@ enum decision_state request_add(struct request *rq, struct agent *a, const struc
 		reply_error(reply, ENOENT, "%s", confirm_there(a->confirm));
 		return DECISION_READY;
 	}
-	r = add(rq, a, peer, lifetime, &added, &why);
+	r = add_licensed(rq, a, peer, lifetime, &added, &why);
 	if (r == 0)
 		return DECISION_PENDING;
 	if (r < 0) {
@@ -60,7 +85,8 @@ enum decision_state request_add(struct request *rq, struct agent *a, const struc
 	confirm_forget(a->confirm, added.set);
 	constraints_put(&a->constraints, a->keys, added.set, &rq->asked);
 	record(a, peer, "add", added.set);
-	agent_log(a, "add: set %llu, %zu keys, %llu s%s", (unsigned long long)added.set, added.keys, (unsigned long long)lifetime, bound ? ", constrained" : "");
+	agent_log(a, "add: set %llu, %zu keys, %llu s%s%s", (unsigned long long)added.set, added.keys, (unsigned long long)lifetime,
+	          rq->licence ? ", under a licence" : "", bound ? ", constrained" : "");
 	reply_begin(reply);
 	reply_number(reply, "set", added.set);
 	reply_number(reply, "keys", added.keys);
@@ -68,6 +94,8 @@ enum decision_state request_add(struct request *rq, struct agent *a, const struc
 		reply_number(reply, "expires_in", lifetime);
 	if (bound)
 		reply_bool(reply, "constrained", true);
+	if (rq->licence)
+		reply_bool(reply, "licensed", true);
 	reply_end(reply);
 	return DECISION_READY;
 }

@@ -5,6 +5,18 @@
 
 #include "clock.h"
 
+static void put_licences(struct agent *a, struct reply *reply)
+{
+	struct buf licences = BUF_INIT, state = BUF_INIT;
+
+	licences_status(a, &licences);
+	licences_state(a, &state);
+	reply_json(reply, "licences", &licences);
+	reply_json(reply, "licensing", &state);
+	buf_release(&licences);
+	buf_release(&state);
+}
+
 int request_status(struct agent *a, struct reply *reply)
 {
 	reply_begin(reply);
@@ -15,6 +27,8 @@ int request_status(struct agent *a, struct reply *reply)
 	reply_bool(reply, "locked", a->lock.set);
 	reply_number(reply, "rules", a->config->rules.count);
 	reply_number(reply, "uptime_s", (uint64_t)(clock_boot_ms() - a->started_ms) / 1000);
+	if (licences_any(a))
+		put_licences(a, reply);
 	reply_object(reply, "opens");
 	reply_number(reply, "served", a->opens.served);
 	reply_number(reply, "ciphertext", a->opens.ciphertext);

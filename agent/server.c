@@ -231,8 +231,11 @@ static int loop(struct server *s, struct pollfd *p, struct conn **who, struct er
 {
 	for (;;) {
 		int64_t next_expiry = keystore_expire(s->a->keys, clock_boot_ms());
+		int64_t next_tick = licences_tick(s->a, clock_boot_ms());
 		size_t n = fill(s, p, who, s);
 
+		if (next_tick >= 0 && (next_expiry < 0 || next_tick < next_expiry))
+			next_expiry = next_tick;
 		if (poll(p, n, next_timeout(s, next_expiry)) < 0) {
 			if (errno == EINTR)
 				continue;

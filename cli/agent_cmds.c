@@ -11,6 +11,7 @@
 #include "askpass.h"
 #include "cli.h"
 #include "json.h"
+#include "licences.h"
 #include "text.h"
 
 /* One exchange with the agent that the environment names. */
@@ -359,6 +360,33 @@ static uint64_t number_of(const struct json *j, int object, const char *name)
 	return v;
 }
 
+static void show_licence(const struct json *j, int object)
+{
+	char id[80], name[TEXT_MAX], state[32], opens[TEXT_MAX], day[LICENCE_DATE_MAX];
+	uint64_t files = number_of(j, object, "files");
+
+	printf("  licence:   %s for %s (set %" PRIu64 "): %s, until %s, days left: %" PRIu64 "\n", shown(j, object, "id", "?", id, sizeof id),
+	       shown(j, object, "name", "(no name)", name, sizeof name), number_of(j, object, "set"), shown(j, object, "state", "?", state, sizeof state),
+	       licence_date(day, (int64_t)number_of(j, object, "until") - 1), number_of(j, object, "days_left"));
+	printf("             after %s nothing opens %s%s any more\n", licence_date(day, (int64_t)number_of(j, object, "ends") - 1),
+	       shown(j, object, "opens", "its files", opens, sizeof opens), files > 1 ? " and others" : "");
+}
+
+/* What is not as it should be. */
+static void show_licensing(const struct json *j, int object)
+{
+	char day[LICENCE_DATE_MAX];
+
+	if (is_true(j, object, "clock_back"))
+		printf("  licences:  THE CLOCK IS BEHIND what was seen before: they are judged by %s\n", licence_date(day, (int64_t)number_of(j, object, "now")));
+	if (!is_true(j, object, "clock_kept"))
+		puts("  licences:  the latest time that was seen cannot be kept (clock FILE in the agent's configuration)");
+	if (number_of(j, object, "lists_never_there"))
+		printf("  licences:  %" PRIu64 " LISTS OF REVOKED ONES WERE NEVER THERE: no licence opens anything\n", number_of(j, object, "lists_never_there"));
+	else if (number_of(j, object, "lists_not_taken"))
+		printf("  licences:  %" PRIu64 " lists of revoked ones are not sound: the ones before them count\n", number_of(j, object, "lists_not_taken"));
+}
+
 static void show_status(const struct agent_addr *addr, const struct agent_reply *reply)
 {
 	struct json_member m;
@@ -377,6 +405,13 @@ static void show_status(const struct agent_addr *addr, const struct agent_reply 
 			printf("  rules:     %" PRIu64 " about which programs may decrypt\n", n);
 		else if (json_is(&j, m.key, "uptime_s") && number)
 			printf("  running:   %" PRIu64 " h %02" PRIu64 " min %02" PRIu64 " s\n", n / 3600, n / 60 % 60, n % 60);
+		else if (json_is(&j, m.key, "licences") && json_type(&j, m.value) == JSON_ARRAY)
+			for (int x = json_first(&j, m.value); x >= 0; x = json_sibling(&j, x)) {
+				if (json_type(&j, x) == JSON_OBJECT)
+					show_licence(&j, x);
+			}
+		else if (json_is(&j, m.key, "licensing") && object)
+			show_licensing(&j, m.value);
 		else if (json_is(&j, m.key, "opens") && object)
 			printf("  files:     %" PRIu64 " served, %" PRIu64 " as ciphertext, %" PRIu64 " refused, %" PRIu64 " failed\n",
 			       number_of(&j, m.value, "served"), number_of(&j, m.value, "ciphertext"), number_of(&j, m.value, "refused"),

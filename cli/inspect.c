@@ -6,6 +6,7 @@
 
 #include "cli.h"
 #include "crypto_info.h"
+#include "licence.h"
 #include "model.h"
 #include "policy.h"
 #include "text.h"
@@ -129,6 +130,9 @@ static void show(const char *path, const struct model *m, const struct header *h
 		show_policy("policy:        ", c->local);
 		if (!policy_is_default(c->remote))
 			show_policy("remote policy: ", c->remote);
+		const struct str *licence = header_meta_get(h, LICENCE_META);
+		if (licence)
+			printf("  licence:        %s\n", TEXT(licence->p, licence->len));
 	}
 	printf("  tensors:        %zu, encrypted %zu, plain %zu\n", h->count, encrypted, h->count - encrypted);
 	show_metadata(h);
@@ -211,6 +215,9 @@ static int show_json(const char *path, const struct model *m, const struct heade
 		put_str(&b, ",\"remote\":", c->remote);
 		buf_puts(&b, policy_is_default(c->local) ? ",\"default\":true}" : ",\"default\":false}");
 	}
+	const struct str *licence = header_meta_get(h, LICENCE_META);
+	if (licence && c)
+		put_str(&b, ",\"licence\":", *licence);
 	buf_puts(&b, ",\"metadata\":{");
 	for (size_t i = 0; i < h->meta_count; i++) {
 		if (crypto_info_is_reserved(h->meta[i].key))

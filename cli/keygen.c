@@ -12,6 +12,7 @@
 #include "jwe.h"
 #include "jwk.h"
 #include "keysource.h"
+#include "licences.h"
 #include "out.h"
 #include "text.h"
 
@@ -291,7 +292,12 @@ int cmd_keygen(int argc, char **argv)
 		at = o.verifier;
 		if (out_commit(&verifier, &err) < 0)
 			goto out;
-		cli_say("%s: the verification key, no secret", TEXT(o.verifier, strlen(o.verifier)));
+		uint8_t fingerprint[JWS_FINGERPRINT_LEN] = { 0 };
+		const struct jwk *key = jwk_set_find(&set, JWK_OKP, false, (struct str){ NULL, 0 });
+		if (!key || !jws_fingerprint(key->x, fingerprint))
+			goto out;
+		cli_say("%s: the verification key, no secret; its fingerprint, for customers (ct licence request): %s", TEXT(o.verifier, strlen(o.verifier)),
+		        LICENCE_SPOKEN(fingerprint));
 	}
 	status = CLI_OK;
 out:

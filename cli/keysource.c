@@ -9,6 +9,7 @@
 #include "capture.h"
 #include "cli.h"
 #include "jwe.h"
+#include "jws.h"
 #include "text.h"
 
 static const char CRED[] = "cred:", EXEC[] = "exec:", TOKEN[] = "pkcs11:";
@@ -142,30 +143,35 @@ static struct secret *unlock(const struct secret *text, const char *shown, struc
 	return plain;
 }
 
-int keysource_read(struct jwk_set *set, const char *source, struct err *err)
+struct secret *keysource_text(const char *source, mode_t *mode, struct err *err)
 {
 	const char *shown = TEXT(source, strlen(source));
+	struct secret *text = fetch(source, shown, mode, err), *plain = NULL;
+
+	if (!text || jws_is((const char *)text->data, text->len) || !jwe_is((const char *)text->data, text->len))
+		return text;
+	/* A passphrase can be guessed by whoever has the file. */
+	if (*mode & 077)
+		jwk_file_exposed(source, *mode, err);
+	else
+		plain = unlock(text, shown, err);
+	*mode = 0;
+	secret_free(text);
+	return plain;
+}
+
+int keysource_read(struct jwk_set *set, const char *source, struct err *err)
+{
 	mode_t mode;
-	struct secret *text = fetch(source, shown, &mode, err), *plain = NULL;
-	int ret = -1;
+	struct secret *text = keysource_text(source, &mode, err);
 
 	set->keys = NULL;
 	set->count = 0;
-	if (!text)
-		return -1;
-	if (jwe_is((const char *)text->data, text->len)) {
-		/* A passphrase can be guessed by whoever has the file. */
-		if (mode & 077) {
-			jwk_file_exposed(source, mode, err);
-			goto out;
-		}
-		plain = unlock(text, shown, err);
-		if (!plain)
-			goto out;
-	}
-	ret = jwk_file_parse(set, source, plain ? plain : text, plain ? 0 : mode, err);
-out:
-	secret_free(plain);
+	int ret = -1;
+	if (text && jws_is((const char *)text->data, text->len))
+		err_set(err, ERR_FORMAT, "%s: is a licence, not a key set: ct add --licence-key CUSTOMER.jwk takes it", TEXT(source, strlen(source)));
+	else if (text)
+		ret = jwk_file_parse(set, source, text, mode, err);
 	secret_free(text);
 	return ret;
 }

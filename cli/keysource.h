@@ -24,6 +24,12 @@
  */
 int keysource_read(struct jwk_set *set, const char *source, struct err *err);
 
+/*
+ * What is there, whatever it is, without its passphrase. *mode: what of its permissions is to be judged (jwk_file_parse()); 0 for what was under one. NULL:
+ * errors as above; the caller frees.
+ */
+struct secret *keysource_text(const char *source, mode_t *mode, struct err *err);
+
 /* The file that a source reads, in buf or source itself; NULL: none, or that cannot be said. */
 const char *keysource_path(const char *source, char buf[PATH_MAX]);
 

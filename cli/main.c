@@ -14,6 +14,7 @@ static const struct {
 	{ "decrypt", cmd_decrypt, "write the plain model back to a file or folder" },
 	{ "inspect", cmd_inspect, "show what a file says of itself; needs no key" },
 	{ "rewrap", cmd_rewrap, "new keys and policy for encrypted files, data untouched" },
+	{ "licence", cmd_licence, "copies of a model for customers, and how long they open" },
 	{ "policy", cmd_policy, "try a policy, or explain what it says now" },
 	{ "verify", cmd_verify, "check signature and every byte of files" },
 	{ "run", cmd_run, "run a program that sees plain models, or not at all" },

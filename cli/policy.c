@@ -278,7 +278,7 @@ static int show_input(struct buf *b, const struct secret *input, struct err *err
 
 /* What stands in the reply, as text. */
 struct answer {
-	char policy[16], operator_policy[16], rules[16], constraints[16];
+	char policy[16], operator_policy[16], rules[16], licence[16], constraints[16];
 };
 
 static void take(const struct json *j, const struct json_member *m, const char *name, char *place, size_t cap)
@@ -304,6 +304,7 @@ static int read_answer(struct answer *a, const struct agent_reply *reply, struct
 		take(&j, &m, "policy", a->policy, sizeof a->policy);
 		take(&j, &m, "operator_policy", a->operator_policy, sizeof a->operator_policy);
 		take(&j, &m, "rules", a->rules, sizeof a->rules);
+		take(&j, &m, "licence", a->licence, sizeof a->licence);
 		take(&j, &m, "constraints", a->constraints, sizeof a->constraints);
 	}
 	json_release(&j);
@@ -332,6 +333,7 @@ static int show_json(struct buf *b, const struct options *o, const struct answer
 		put_json(b, "rules", a->rules);
 		put_json(b, "constraints", a->constraints);
 		put_json(b, "reason", reply->reason);
+		put_json(b, "licence", a->licence);
 		buf_puts(b, ",\"input\":");
 		cli_json_text(b, input.data, input.len);
 		buf_putc(b, '}');
@@ -361,6 +363,8 @@ static int show_text(struct buf *b, const struct options *o, const struct answer
 	buf_puts(b, TEXT(a->operator_policy, strlen(a->operator_policy)));
 	buf_puts(b, "\n  the rules:             ");
 	buf_puts(b, TEXT(a->rules, strlen(a->rules)));
+	buf_puts(b, "\n  the licence:           ");
+	buf_puts(b, TEXT(a->licence, strlen(a->licence)));
 	buf_puts(b, "\n  the set's constraints: ");
 	buf_puts(b, TEXT(a->constraints, strlen(a->constraints)));
 	buf_puts(b, "\n  they see:\n");

@@ -6,13 +6,13 @@
 #include <time.h>
 
 #include "cli.h"
+#include "machine.h"
 #include "publish.h"
 #include "text.h"
 
 #define DAY 86400
 #define GRACE_MAX 36500u /* days */
 #define YEAR_MIN 1970u
-#define MACHINE_ID_LEN 32u
 
 /* ---- dates ---- */
 
@@ -50,8 +50,7 @@ static bool zone(const char **at, int *east)
 	return true;
 }
 
-/* The first second after a day, or the one that is named. */
-static bool parse_date(const char *text, int64_t *until)
+bool policy_text_date(const char *text, int64_t *until)
 {
 	struct tm t = { 0 }, back;
 	const char *at = text;
@@ -87,7 +86,7 @@ static int put_until(struct policy_text *p, const char *arg)
 {
 	if (p->has_until)
 		return cli_usage("--until is there twice");
-	if (!parse_date(arg, &p->until))
+	if (!policy_text_date(arg, &p->until))
 		return cli_usage("--until takes YYYY-MM-DD or RFC 3339 without parts of seconds, such as 2027-01-31T18:00:00Z, not %s", TEXT(arg, strlen(arg)));
 	p->has_until = true;
 	return -1;

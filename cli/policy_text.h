@@ -34,6 +34,9 @@ enum { POLICY_UNTIL = 2000, POLICY_GRACE, POLICY_MACHINE, POLICY_USER };
 	"      --user UID               only by that user's processes; may be repeated\n" \
 	"                               (all that are given must hold; they write the policy, so they don't go with --policy)\n"
 
+/* YYYY-MM-DD: the first second after that day in UTC; or RFC 3339: the second that is named. false: neither. */
+bool policy_text_date(const char *text, int64_t *until);
+
 /* Takes an option: -1 to go on, else the status to leave with (what was wrong is said). *mine is false for options of others. */
 int policy_text_option(struct policy_text *p, int opt, const char *arg, bool *mine);
 

@@ -6,6 +6,7 @@
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
 #include <openssl/params.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base64.h"
@@ -246,6 +247,20 @@ struct secret *eckey_write(const struct eckey *k, bool private_too)
 	}
 	buf_release(&kid);
 	return out;
+}
+
+bool eckey_thumbprint(const struct eckey *k, uint8_t out[ECKEY_THUMB_LEN], char text[ECKEY_THUMB_TEXT])
+{
+	char json[200], x[ECKEY_THUMB_TEXT] = "", y[ECKEY_THUMB_TEXT] = "";
+
+	base64_encode(BASE64_URL, k->point + 1, ECKEY_LEN, x);
+	base64_encode(BASE64_URL, k->point + 1 + ECKEY_LEN, ECKEY_LEN, y);
+	int len = snprintf(json, sizeof json, "{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":\"%s\",\"y\":\"%s\"}", x, y);
+	if (EVP_Digest(json, (size_t)len, out, NULL, EVP_sha256(), NULL) != 1)
+		return false;
+	base64_encode(BASE64_URL, out, ECKEY_THUMB_LEN, text);
+	text[ECKEY_THUMB_TEXT - 1] = '\0';
+	return true;
 }
 
 static struct secret *shared_point(const struct eckey *own, const struct eckey *peer)

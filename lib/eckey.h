@@ -44,6 +44,13 @@ void eckey_release(struct eckey *k);
 struct secret *eckey_write(const struct eckey *k, bool private_too);
 
 /*
+ * The key's thumbprint (RFC 7638): SHA-256 over its public half; and in base64url with a NUL behind it, as licences name keys. false: OpenSSL refuses.
+ */
+#define ECKEY_THUMB_LEN 32u
+#define ECKEY_THUMB_TEXT 44u
+bool eckey_thumbprint(const struct eckey *k, uint8_t out[ECKEY_THUMB_LEN], char text[ECKEY_THUMB_TEXT]);
+
+/*
  * ECDH-ES (RFC 7518, 4.6): the len <= 64 bytes of key for the algorithm `alg` on which own (which has d) and peer agree. NULL: OpenSSL refuses, or no
  * memory.
  */

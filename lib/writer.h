@@ -71,6 +71,7 @@ void writer_faults_release(struct writer_faults *faults);
 struct writer_rewrap {
 	const struct jwk *kek, *signer; /* the new ones: kek of the file's algorithm, signer with d */
 	const struct str *local;        /* the new policy; NULL: the old one stays */
+	const struct str *licence;      /* the new __licence__; NULL: the old one, if any, stays */
 	uint64_t reserve;               /* for a header that does not fit where the old one was (emit.h) */
 };
 

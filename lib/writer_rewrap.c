@@ -6,11 +6,33 @@
 #include <unistd.h>
 
 #include "emit.h"
+#include "licence.h"
 #include "source.h"
 #include "writer.h"
 #include "writer_io.h"
 
 #define STEP 1048576u /* bytes copied between two looks at the cancel flag */
+
+/* Borrows all of h, but has the licence in its metadata; *m is to be freed. */
+static bool with_licence(const struct header *h, const struct str *licence, struct header *made, struct header_meta **m)
+{
+	const struct str key = { LICENCE_META, sizeof LICENCE_META - 1 };
+
+	*made = *h;
+	*m = NULL;
+	if (!licence)
+		return true;
+	*m = malloc((h->meta_count + 1) * sizeof **m);
+	if (!*m)
+		return false;
+	made->meta = *m;
+	made->meta_count = 0;
+	for (size_t i = 0; i < h->meta_count; i++)
+		if (str_cmp(h->meta[i].key, key) != 0)
+			made->meta[made->meta_count++] = h->meta[i];
+	made->meta[made->meta_count++] = (struct header_meta){ key, *licence }; /* emit_header() sorts them */
+	return true;
+}
 
 int writer_rewrap_header(const struct header *h, const struct crypto_info *c, const struct secret *deks, const struct writer_rewrap *p,
                          struct writer_rewrapped *r, struct err *err)
@@ -18,6 +40,8 @@ int writer_rewrap_header(const struct header *h, const struct crypto_info *c, co
 	struct crypto_info made = *c; /* borrows all but the entries */
 	size_t len = aead_key_len(c->alg);
 	struct aead *a = aead_new(c->alg);
+	struct header_meta *meta;
+	struct header with;
 	int ret = -1;
 
 	*r = (struct writer_rewrapped){ .text = BUF_INIT, .old_n = h->n, .data_len = h->data_len };
@@ -26,7 +50,7 @@ int writer_rewrap_header(const struct header *h, const struct crypto_info *c, co
 	if (p->local)
 		made.local = *p->local;
 	made.entries = malloc((c->count + 1) * sizeof *made.entries);
-	if (!a || !made.entries) {
+	if (!with_licence(h, p->licence, &with, &meta) || !a || !made.entries) {
 		err_sys(err, ENOMEM, "%zu data keys", c->count);
 		goto out;
 	}
@@ -38,7 +62,7 @@ int writer_rewrap_header(const struct header *h, const struct crypto_info *c, co
 			goto out;
 		}
 	}
-	if (emit_header(&r->text, h, &made, p->signer->secret->data, err) < 0)
+	if (emit_header(&r->text, &with, &made, p->signer->secret->data, err) < 0)
 		goto out;
 	r->n = r->text.len <= h->n ? h->n : emit_n(r->text.len, p->reserve);
 	if (r->n > HEADER_MAX)
@@ -48,6 +72,7 @@ int writer_rewrap_header(const struct header *h, const struct crypto_info *c, co
 out:
 	aead_free(a);
 	free(made.entries);
+	free(meta);
 	if (ret < 0)
 		buf_release(&r->text);
 	return ret;
