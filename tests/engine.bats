@@ -625,7 +625,7 @@ waiting_for() {
 # Who owns the record of what was opened can rewrite it; a pipe or a device is none.
 @test "audit: a file that is somebody else's, that others may write, or that is no file ends the agent at its start" {
 	no() { # PATH REASON
-		run -3 "$BUILD/ct-agent" -f -s "$PWD/s" --audit "$1"
+		run -3 timeout 60 "$BUILD/ct-agent" -f -s "$PWD/s" --audit "$1"
 		[[ $output == "ct-agent: "*"$2"* ]] || { printf '%s\n' "$output"; return 1; }
 	}
 	touch a
