@@ -331,9 +331,9 @@ static int show_json(struct buf *b, const struct options *o, const struct answer
 		put_json(b, "policy", a->policy);
 		put_json(b, "operator_policy", a->operator_policy);
 		put_json(b, "rules", a->rules);
-		put_json(b, "constraints", a->constraints);
 		put_json(b, "reason", reply->reason);
 		put_json(b, "licence", a->licence);
+		put_json(b, "constraints", a->constraints);
 		buf_puts(b, ",\"input\":");
 		cli_json_text(b, input.data, input.len);
 		buf_putc(b, '}');

@@ -19,7 +19,7 @@ PY=$ROOT/.venv/bin/python # what needs packages of PyPI; plain scripts use pytho
 export ROOT SANITIZE BUILD CT SHIM PROBES VECTORS CLIENTS PY
 
 # What the caller's shell has set must not decide a test; the agent that may run for this user is never met.
-unset "${!CTSHIM_@}" CT_AGENT_UID CT_AGENT_WAIT LD_PRELOAD
+unset "${!CTSHIM_@}" CT_AGENT_UID CT_AGENT_WAIT CT_ASKPASS NOTIFY_SOCKET LISTEN_PID LISTEN_FDS LD_PRELOAD
 [[ -n ${AGENT_DIR-} ]] || export CT_AGENT_SOCK=/nonexistent/ct-agent.sock # AGENT_DIR: setup_file started one
 
 # The sanitizer's run time must be loaded before the shim that needs it. The hosts (CPython above all) were not built with it and

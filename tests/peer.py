@@ -144,7 +144,9 @@ def fuzz(path, rounds):
     assert right
     explain = {"v": 1, "op": "explain", "size": size, "claims": {"a": "b\u00e9", "n": -1.5, "t": True}}
     seeds = [open_frame(path), frame(explain, head), frame({"v": 1, "op": "status"}), frame({"v": 1, "op": "remove", "set": 99}),
-             frame({"v": 1, "op": "add", "lifetime": 9}, b'{"keys":[{"kty":"oct","alg":"aes256gcm","k":"AA=="}]}')]
+             frame({"v": 1, "op": "add", "lifetime": 9}, b'{"keys":[{"kty":"oct","alg":"aes256gcm","k":"AA=="}]}'),
+             frame({"v": 1, "op": "add", "uids": [1, 2], "exes": ["/a\u00e9", "*"], "opens": 3, "confirm": False}, b'{"keys":[7]}'),
+             frame(dict(explain, pid=os.getpid()), head)]
     served = refused = 0
     for _ in range(rounds):
         b = bytearray(rng.choice(seeds))

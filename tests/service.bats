@@ -289,11 +289,15 @@ pid_of_agent() {
 	managed --pid 1 -- "$BUILD/ct-agent" -f -s "$PWD/own"
 	until_ test -S own
 	CT_AGENT_SOCK=$PWD/own run -0 ask '{"v":1,"op":"ping"}'
-	[ "$(find "/proc/$(CT_AGENT_SOCK=$PWD/own pid_of_agent)/fd" -lname 'socket:*' | wc -l)" -le 4 ] # closed: listener, launcher, this connection
+	until_ sockets_of "$(CT_AGENT_SOCK=$PWD/own pid_of_agent)" 1
 	run -0 "$BUILD/ct-agent" -k -s "$PWD/own"
 	rm -rf "$DIR"
 	run -3 env NOTIFY_SOCKET=relative "$BUILD/ct-agent" -f -s "$PWD/own"
 	says "NOTIFY_SOCKET"
+}
+
+sockets_of() { # sockets_of PID N: it has that many, once it has closed the connection that asked for its pid
+	[ "$(find "/proc/$1/fd" -lname 'socket:*' | wc -l)" = "$2" ]
 }
 
 wait_status() {
