@@ -225,8 +225,8 @@ static int take_part(struct keeper *k, struct keeper_set *s)
 	if (!keys)
 		return h->count ? -1 : 0;
 	s->keys.keys = keys;
-	for (uint32_t i = 0; i < h->count; i++)
-		if (!get_public(&keys[s->keys.count++], &from[i]))
+	for (uint32_t i = 0; i < h->count; i++, s->keys.count++)
+		if (!get_public(&keys[s->keys.count], &from[i]))
 			return -1;
 	return 0;
 }
