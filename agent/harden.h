@@ -1,20 +1,39 @@
 /*
- * harden: what ct-agent does to itself before it holds a key. Every step is tried; what worked is said by `ct status`.
+ * harden: what ct-agent does to itself before it holds a key, and before it hears a peer. Every step is tried; what worked is said by `ct status`.
  */
 #ifndef CT_AGENT_HARDEN_H
 #define CT_AGENT_HARDEN_H
 
 #include <stdbool.h>
 
-struct hardening {
-	bool no_dump;      /* not dumpable: no ptrace, no /proc/PID/mem for the same uid */
-	bool no_core;      /* RLIMIT_CORE is 0 */
-	bool no_new_privs;
+enum harden_step {
+	HARDEN_NO_DUMP, /* not dumpable: no ptrace, no /proc/PID/mem for the same uid */
+	HARDEN_NO_CORE, /* RLIMIT_CORE is 0 */
+	HARDEN_NO_NEW_PRIVS,
+	HARDEN_CAPABILITIES, /* none but those that reading /proc of others, and locked memory, take */
+	HARDEN_SECCOMP,
+	HARDEN_MEMORY_BOUNDED, /* RLIMIT_DATA */
+	HARDEN_PEER_PIDFD,     /* the kernel names peers by pidfd */
+	HARDEN_STEPS
 };
+
+struct hardening {
+	int missing[HARDEN_STEPS]; /* 0: done; else the errno of what failed */
+};
+
+/* Its name in the protocol's status. */
+const char *harden_name(enum harden_step s);
 
 /* Closes every inherited descriptor above 2 and opens /dev/null on those of 0, 1, 2 that are missing. false: not even that. */
 bool harden_descriptors(void);
 
+/* At the very start: dumps and privileges. All other steps are missing as yet. */
 void harden_process(struct hardening *h);
+
+/*
+ * Before the first peer is heard, after everything is open that is ever written to, and the processes are there that start others. modules: PKCS#11 modules
+ * are loaded, so that only little can be taken away. syslog: the descriptor of a log daemon's socket, -1: none.
+ */
+void harden_front(struct hardening *h, bool modules, int syslog);
 
 #endif

@@ -334,6 +334,7 @@ static int serve(const struct options *o, const struct config *config, const str
 	}
 	if (ready >= 0)
 		close(ready);
+	harden_front(&a.hardening, config->tokens.count > 0, audit.syslog ? audit.fd : -1);
 	r = server_run(&a, l.fd, signals, follow, &why);
 out:
 	audit_close(&audit);

@@ -10,6 +10,7 @@
 
 #include "askpass.h"
 #include "cli.h"
+#include "hardening.h"
 #include "json.h"
 #include "keysource.h"
 #include "text.h"
@@ -359,13 +360,6 @@ static const char STATUS_HELP[] =
 	"      --json   as JSON\n"
 	"      --help, --version\n";
 
-static bool is_true(const struct json *j, int object, const char *name)
-{
-	int tok = json_get(j, object, name);
-
-	return tok >= 0 && json_type(j, tok) == JSON_TRUE;
-}
-
 static uint64_t number_of(const struct json *j, int object, const char *name)
 {
 	int tok = json_get(j, object, name);
@@ -399,10 +393,7 @@ static void show_status(const struct agent_addr *addr, const struct agent_reply 
 			       number_of(&j, m.value, "served"), number_of(&j, m.value, "ciphertext"), number_of(&j, m.value, "refused"),
 			       number_of(&j, m.value, "failed"));
 		else if (json_is(&j, m.key, "hardening") && object)
-			printf("  hardening: %s, %s, %s, %s\n", is_true(&j, m.value, "no_dump") ? "not traceable" : "TRACEABLE",
-			       is_true(&j, m.value, "no_core") ? "no core dump" : "CORE DUMPS",
-			       is_true(&j, m.value, "no_new_privs") ? "no new privileges" : "NEW PRIVILEGES",
-			       is_true(&j, m.value, "memory_locked") ? "keys in locked memory" : "KEYS CAN REACH SWAP (raise ulimit -l)");
+			hardening_show(&j, m.value);
 	}
 	json_release(&j);
 }

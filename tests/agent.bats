@@ -399,14 +399,11 @@ gone() { # gone PID: within 5 s
 	says serve
 }
 
-# The kernel's word on what the agent says of itself.
-@test "status, and the hardening that it claims" {
+# Who stops an agent by hand takes the pid from there; the mode keeps other users' clients from even asking.
+@test "status names the process; the socket is its user's alone" {
 	agent_start
 	run -0 ask '{"v":1,"op":"status"}'
-	says "\"pid\":$AGENT_PID" '"no_core":true,"no_dump":true,"no_new_privs":true'
-	grep -q '^Max core file size *0 *0 ' "/proc/$AGENT_PID/limits"
-	grep -q '^NoNewPrivs:[[:space:]]*1' "/proc/$AGENT_PID/status"
-	[ "$(stat -c %u "/proc/$AGENT_PID/environ")" = 0 ] # not dumpable: root's, whosever the process is
+	says "\"pid\":$AGENT_PID"
 	[ "$(stat -c %a "$CT_AGENT_SOCK")" = 600 ]
 }
 

@@ -1,0 +1,16 @@
+/* calls: which system calls the agent keeps once it serves (lib/sandbox.h). For good, and for all threads. docs/SECURITY.md, "ct-agent". */
+#ifndef CT_AGENT_CALLS_H
+#define CT_AGENT_CALLS_H
+
+#include "err.h"
+
+/*
+ * Of the process that serves. syslog: the descriptor that may be connected anew, -1: none. Files are opened for reading alone, sockets only accepted, and
+ * there is no child and no code but what is loaded. 0, or -1 with ERR_SYSTEM.
+ */
+int calls_front(int syslog, struct err *err);
+
+/* Of a process that has PKCS#11 modules in it, which open, connect and start threads as they like: all but what only an attacker would do. */
+int calls_modules(struct err *err);
+
+#endif
