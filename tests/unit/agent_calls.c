@@ -30,7 +30,7 @@
 
 enum way { FRONT, FRONT_SYSLOG, MODULES };
 
-static int log_socket, other_socket; /* both of them could be connected */
+static int log_socket, other_socket, server; /* the first two could be connected to the third */
 static char folder[] = "/tmp/ctcallsXXXXXX", log_path[100], file[100];
 
 static int answer(long r)
@@ -139,14 +139,14 @@ static int do_thread(void)
 
 static int do_map_code(void)
 {
-	return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? errno : 0;
+	return answer(syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 }
 
 static int do_protect_code(void)
 {
-	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	static _Alignas(4096) char page[4096];
 
-	return answer(mprotect(p, 4096, PROT_READ | PROT_EXEC));
+	return answer(mprotect(page, sizeof page, PROT_READ | PROT_EXEC));
 }
 
 static int do_dumpable(void)
@@ -305,17 +305,21 @@ static int tried(int (*act)(void), enum way way)
 static bool prepare(void)
 {
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
-	int server = socket(AF_UNIX, SOCK_DGRAM, 0), fd;
+	int fd;
 
 	if (!mkdtemp(folder))
 		return false;
 	snprintf(file, sizeof file, "%s/file", folder);
 	snprintf(log_path, sizeof log_path, "%s/log", folder);
 	memcpy(at.sun_path, log_path, sizeof log_path);
+	server = socket(AF_UNIX, SOCK_DGRAM, 0);
 	log_socket = socket(AF_UNIX, SOCK_DGRAM, 0);
 	other_socket = socket(AF_UNIX, SOCK_DGRAM, 0);
 	fd = open(file, O_WRONLY | O_CREAT, 0600);
-	return fd >= 0 && log_socket >= 0 && other_socket >= 0 && bind(server, (const struct sockaddr *)&at, sizeof at) == 0;
+	if (fd < 0)
+		return false;
+	close(fd);
+	return log_socket >= 0 && other_socket >= 0 && bind(server, (const struct sockaddr *)&at, sizeof at) == 0;
 }
 
 int main(void)
