@@ -559,32 +559,6 @@ gone() { # gone PID: within 5 s
 	says "ENAMETOOLONG"
 }
 
-# The rights of the protocol's table, each with a peer who has them and one who has not.
-@test "another user is refused; one that the configuration admits may open, and no more" {
-	root_needed "to be two users"
-	printf 'allow-uid 12345\n' >"$T/conf"
-	AGENT_OPTS=(-c "$T/conf")
-	agent_start
-	add aes256gcm.jwk
-	chmod 711 "$AGENT_DIR"
-	local d=$AGENT_DIR/x op
-	mkdir "$d" && cp "$ROOT"/tests/{peer,judge}.py "$M" "$d" && chmod -R a+rX "$d"
-	export PYTHONPATH=$d PYTHONDONTWRITEBYTECODE=1
-	PEER=(/usr/bin/python3 "$d/peer.py")
-	run -0 as 12345 "${PEER[@]}" open "$d/${M##*/}"
-	says serve
-	for op in list lock unlock remove add; do
-		run -0 as 12345 "${PEER[@]}" ask "{\"v\":1,\"op\":\"$op\",\"all\":true}"
-		says '"error":"EPERM"'
-	done
-	run -0 as 12345 "${PEER[@]}" ask '{"v":1,"op":"status"}'
-	says '"ok":true'
-	run -0 as 12346 "${PEER[@]}" open "$d/${M##*/}"
-	says '"error":"EKEYREJECTED"' 'does not admit uid 12346'
-	run -0 as 12346 "${PEER[@]}" ask '{"v":1,"op":"ping"}'
-	says '"error":"EKEYREJECTED"'
-}
-
 # A stranger's socket that is believed gets the file's header, and may serve keys of its own.
 @test "a socket that belongs to another user is not believed" {
 	root_needed "to be two users"
