@@ -1,8 +1,8 @@
 /*
  * agent: what the modules of ct-agent share: one agent's state and its log.
  *
- * ct-agent is one thread: nothing here is locked, nothing blocks but the poll in server.c. Layers: main → server → request → decision
- * → rules → keystore, peer → lib.
+ * ct-agent is one thread: nothing here is locked, nothing blocks but the poll in server.c and, for a limited time, a question to the keeper. Layers: main → server →
+ * request → decision → rules → keystore, peer → keeper → lib.
  */
 #ifndef CT_AGENT_H
 #define CT_AGENT_H

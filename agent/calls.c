@@ -44,7 +44,7 @@ static const struct sandbox_row front[] = {
 	/* /proc, and whatever OpenSSL or libc look into */
 	READING(SYS_openat, 2), ALLOW(SYS_readlinkat), ALLOW(SYS_newfstatat), ALLOW(SYS_fstat), ALLOW(SYS_statx), ALLOW(SYS_faccessat),
 	ALLOW(SYS_unlinkat), /* the socket, at the end */
-	/* questions to the policy engine */
+	/* questions to the policy engine; the end of the keeper */
 	ALLOW(SYS_memfd_create), ALLOW(SYS_pipe2),
 	ALLOW(SYS_wait4), ALLOW(SYS_pidfd_open),
 	NO_EXEC(SYS_mmap), NO_EXEC(SYS_mprotect),
@@ -61,19 +61,42 @@ static const struct sandbox_row front[] = {
 #endif
 };
 
+/* Where a JWK set comes in and data keys go out; hidden memory is made at any time. What OpenSSL and libc do in memory is all that is left besides. */
+static const struct sandbox_row keeper[] = {
+	ALLOW(SYS_poll), ALLOW(SYS_ppoll), ALLOW(SYS_recvmsg), ALLOW(SYS_recvfrom), ALLOW(SYS_sendmsg), ALLOW(SYS_close),
+	NO_EXEC(SYS_mmap), NO_EXEC(SYS_mprotect),
+	ALLOW(SYS_munmap), ALLOW(SYS_mremap), ALLOW(SYS_madvise), ALLOW(SYS_brk), ALLOW(SYS_mlock), ALLOW(SYS_ftruncate),
+#ifdef SYS_memfd_secret
+	ALLOW(SYS_memfd_secret),
+#endif
+	ALLOW(SYS_futex), ALLOW(SYS_sched_yield), ALLOW(SYS_clock_gettime), ALLOW(SYS_gettimeofday), ALLOW(SYS_getrandom), ALLOW(SYS_getpid),
+	ALLOW(SYS_rt_sigprocmask), ALLOW(SYS_rt_sigreturn), ALLOW(SYS_restart_syscall),
+	ALLOW(SYS_exit), ALLOW(SYS_exit_group),
+};
+
 static size_t put(struct sandbox_row *to, size_t at, const struct sandbox_row *rows, size_t count)
 {
 	memcpy(to + at, rows, count * sizeof *rows);
 	return at + count;
 }
 
-int calls_front(int syslog, struct err *err)
+int calls_front(int syslog, pid_t its_keeper, struct err *err)
 {
-	struct sandbox_row rows[COUNT(front) + COUNT(hostile) + 1];
+	struct sandbox_row rows[COUNT(front) + COUNT(hostile) + 2];
 	size_t n = put(rows, 0, front, COUNT(front));
 
 	if (syslog >= 0)
 		rows[n++] = (struct sandbox_row)SANDBOX_ALLOW_IF(SYS_connect, 0, ~0u, (uint32_t)syslog);
+	rows[n++] = (struct sandbox_row)SANDBOX_ALLOW_IF(SYS_kill, 0, ~0u, (uint32_t)its_keeper);
+	n = put(rows, n, hostile, COUNT(hostile));
+	return sandbox_calls(rows, n, SANDBOX_ERRNO(ENOSYS), err);
+}
+
+int calls_keeper(struct err *err)
+{
+	struct sandbox_row rows[COUNT(keeper) + COUNT(hostile)];
+	size_t n = put(rows, 0, keeper, COUNT(keeper));
+
 	n = put(rows, n, hostile, COUNT(hostile));
 	return sandbox_calls(rows, n, SANDBOX_ERRNO(ENOSYS), err);
 }

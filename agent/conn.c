@@ -93,8 +93,12 @@ static void go_json(struct conn *c, struct agent *a)
 		return;
 	if (request_parse(&c->request, &c->peer, c->json, c->sizes.json_len, c->sizes.blob_len, &c->reply))
 		start_reply(c, a);
-	else
+	else if (!request_blob_stays(&c->request))
 		c->state = CONN_ROOM;
+	else if (request_take(&c->request, a, &c->peer, NULL, c->sizes.blob_len, NULL, &c->reply))
+		start_reply(c, a);
+	else
+		c->state = CONN_DECIDE;
 }
 
 bool conn_room_granted(struct conn *c)

@@ -1,5 +1,5 @@
 /*
- * conn: one connection's state machine: head, JSON, (waiting for room), blob, decision, reply.
+ * conn: one connection's state machine: head, JSON, (waiting for room), blob, decision, reply. Of an add the keeper reads the blob, during the decision.
  *
  * conn_go() does what can be done without waiting. The server owns the table of connections and the budget of blobs: a connection in
  * CONN_ROOM is told by conn_room_granted() that its blob may be read.
@@ -36,7 +36,7 @@ struct conn {
 	struct wire_head sizes;
 	char *json;
 	uint8_t *raw;          /* blob of an open */
-	struct secret *secret; /* blob of keys or a passphrase */
+	struct secret *secret; /* blob of a passphrase */
 	size_t held;           /* bytes of the budget */
 	struct request request;
 	struct reply reply;

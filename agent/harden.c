@@ -15,6 +15,7 @@
 
 #include "calls.h"
 #include "peer.h"
+#include "sandbox.h"
 #include "sys.h"
 
 static void close_above(int keep)
@@ -70,10 +71,15 @@ void harden_process(struct hardening *h)
 const char *harden_name(enum harden_step s)
 {
 	static const char *const names[HARDEN_STEPS] = {
-		[HARDEN_NO_DUMP] = "no_dump",       [HARDEN_NO_CORE] = "no_core",
-		[HARDEN_NO_NEW_PRIVS] = "no_new_privs", [HARDEN_CAPABILITIES] = "capabilities",
-		[HARDEN_SECCOMP] = "seccomp",       [HARDEN_MEMORY_BOUNDED] = "memory_bounded",
+		[HARDEN_NO_DUMP] = "no_dump",
+		[HARDEN_NO_CORE] = "no_core",
+		[HARDEN_NO_NEW_PRIVS] = "no_new_privs",
+		[HARDEN_CAPABILITIES] = "capabilities",
+		[HARDEN_MEMORY_BOUNDED] = "memory_bounded",
 		[HARDEN_PEER_PIDFD] = "peer_pidfd",
+		[HARDEN_SECCOMP] = "seccomp",
+		[HARDEN_KEEPER_SECCOMP] = "keeper_seccomp",
+		[HARDEN_KEEPER_LANDLOCK] = "keeper_landlock",
 	};
 
 	return names[s];
@@ -83,9 +89,11 @@ const char *harden_name(enum harden_step s)
 
 #define MEMORY_MAX (UINT64_C(4) << 30) /* twice what the blobs of all connections can come to, with what is made of them */
 
+#define KEEP(cap) (1u << (cap))
 /* What reading /proc/PID/exe of others takes; a user's executable, or a configuration in his home; locking more than the limit. */
-#define KEPT (1u << CAP_SYS_PTRACE | 1u << CAP_DAC_READ_SEARCH | 1u << CAP_IPC_LOCK)
-#define KEPT_FOR_MODULES (1u << CAP_DAC_OVERRIDE) /* their files may be another user's */
+#define KEPT (KEEP(CAP_SYS_PTRACE) | KEEP(CAP_DAC_READ_SEARCH) | KEEP(CAP_IPC_LOCK))
+#define KEPT_BY_KEEPER KEEP(CAP_IPC_LOCK)
+#define KEPT_WITH_TOKENS (KEEP(CAP_IPC_LOCK) | KEEP(CAP_DAC_OVERRIDE) | KEEP(CAP_DAC_READ_SEARCH)) /* their files may be another user's */
 
 static int drop_capabilities(uint32_t keep)
 {
@@ -105,38 +113,25 @@ static int drop_capabilities(uint32_t keep)
 	return (int)-r;
 }
 
+/* A sanitizer's run time has terabytes of address space, and to find leaks traces the process at its end, by what /proc says of it. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-/* Their run time has terabytes of address space, and traces the process at its end to find leaks. */
-static int bound_memory(void)
-{
-	return ENOTSUP;
-}
-
-static int take_calls(bool modules, int syslog)
-{
-	(void)modules;
-	(void)syslog;
-	return ENOTSUP;
-}
+#define SANITIZER true
 #else
+#define SANITIZER false
+#endif
+
 static int bound_memory(void)
 {
 	struct rlimit r;
 
+	if (SANITIZER)
+		return EOPNOTSUPP;
 	if (getrlimit(RLIMIT_DATA, &r) < 0)
 		return errno;
 	r.rlim_max = r.rlim_max < MEMORY_MAX ? r.rlim_max : MEMORY_MAX; /* the soft one may be lower than it, and be meant */
 	r.rlim_cur = r.rlim_cur < r.rlim_max ? r.rlim_cur : r.rlim_max;
 	return missing(setrlimit(RLIMIT_DATA, &r) == 0);
 }
-
-static int take_calls(bool modules, int syslog)
-{
-	struct err why;
-
-	return (modules ? calls_modules(&why) : calls_front(syslog, &why)) ? why.sys_errno : 0;
-}
-#endif
 
 /* Any Unix socket has a peer; here it is ourselves. */
 static int ask_peer_pidfd(void)
@@ -154,12 +149,58 @@ static int ask_peer_pidfd(void)
 	return r;
 }
 
-void harden_front(struct hardening *h, bool modules, int syslog)
+/* What OpenSSL's configuration names is loaded while code may still be. */
+static void load(void)
 {
-	/* What its configuration names is loaded while code may still be. */
 	OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL);
+}
+
+void harden_front(struct hardening *h, int syslog, pid_t keeper, const struct hardening *of_keeper)
+{
+	struct err why;
+
+	load();
 	h->missing[HARDEN_PEER_PIDFD] = ask_peer_pidfd();
 	h->missing[HARDEN_MEMORY_BOUNDED] = bound_memory();
-	h->missing[HARDEN_CAPABILITIES] = drop_capabilities(modules ? KEPT | KEPT_FOR_MODULES : KEPT);
-	h->missing[HARDEN_SECCOMP] = take_calls(modules, syslog);
+	h->missing[HARDEN_CAPABILITIES] = drop_capabilities(KEPT);
+	h->missing[HARDEN_SECCOMP] = SANITIZER ? EOPNOTSUPP : calls_front(syslog, keeper, &why) ? why.sys_errno : 0;
+	h->missing[HARDEN_KEEPER_SECCOMP] = h->missing[HARDEN_KEEPER_LANDLOCK] = 0;
+	for (int i = 0; i < HARDEN_STEPS; i++)
+		if (!h->missing[i])
+			h->missing[i] = of_keeper->missing[i];
+}
+
+bool harden_to_null(void)
+{
+	int fd = open("/dev/null", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	bool done = fd >= 0 && dup2(fd, 0) >= 0 && dup2(fd, 1) >= 0 && dup2(fd, 2) >= 0;
+
+	if (fd > 2)
+		close(fd);
+	return done;
+}
+
+static int lock_files(void)
+{
+	struct err why;
+	bool there;
+
+	if (SANITIZER)
+		return EOPNOTSUPP;
+	if (sandbox_landlock(&there, &why))
+		return why.sys_errno;
+	return there ? 0 : ENOSYS;
+}
+
+void harden_keeper(struct hardening *h, bool tokens)
+{
+	struct err why;
+
+	harden_process(h); /* a module may have undone what was inherited */
+	load();
+	h->missing[HARDEN_MEMORY_BOUNDED] = bound_memory();
+	h->missing[HARDEN_CAPABILITIES] = drop_capabilities(tokens ? KEPT_WITH_TOKENS : KEPT_BY_KEEPER);
+	h->missing[HARDEN_KEEPER_LANDLOCK] = tokens ? EOPNOTSUPP : lock_files();
+	h->missing[HARDEN_KEEPER_SECCOMP] = SANITIZER ? EOPNOTSUPP : (tokens ? calls_modules(&why) : calls_keeper(&why)) ? why.sys_errno : 0;
+	h->missing[HARDEN_PEER_PIDFD] = h->missing[HARDEN_SECCOMP] = 0;
 }

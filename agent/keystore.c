@@ -3,51 +3,108 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <openssl/evp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "jwk.h"
+#include "clock.h"
+#include "text.h"
 #include "unlock.h"
 
 struct meta {
 	uint64_t id;
-	int64_t expires;     /* -1: never */
-	struct token *token; /* has the set's one master key; NULL: those are in the set */
+	int64_t expires; /* -1: never */
+	char *token;     /* label of what has the set's one master key, malloc'ed; NULL: the keeper itself */
+	bool locked, hidden;
 };
 
 struct keystore {
+	struct keeper *keeper;
 	size_t count;
 	uint64_t last_id;
 	struct jwk_set sets[KEYSTORE_SETS_MAX]; /* in the order they were added: an array, as unlock.h wants it */
 	struct meta meta[KEYSTORE_SETS_MAX];
+	char late[TEXT_MAX + 32]; /* what the keeper did not come back from */
 };
 
-struct keystore *keystore_new(void)
+/* Takes over *s. */
+static void append(struct keystore *ks, uint64_t id, int64_t expires, const struct keeper_set *s)
 {
-	return calloc(1, sizeof(struct keystore));
+	ks->sets[ks->count] = s->keys;
+	ks->meta[ks->count] = (struct meta){ id, expires, s->token, s->locked, s->hidden };
+	ks->last_id = id;
+	ks->count++;
+}
+
+struct keystore *keystore_start(const struct tokens *tokens, bool background, struct hardening *h, struct err *err)
+{
+	struct keystore *ks = calloc(1, sizeof *ks);
+	struct keeper_set s;
+	int r = -1;
+
+	if (!ks) {
+		err_sys(err, ENOMEM, "the table of key sets");
+		return NULL;
+	}
+	ks->keeper = keeper_start(tokens, background, err);
+	while (ks->keeper && (r = keeper_token(ks->keeper, &s, h, err)) > 0) {
+		if (ks->count == KEYSTORE_SETS_MAX || s.set <= ks->last_id) {
+			keeper_set_release(&s);
+			break;
+		}
+		append(ks, s.set, -1, &s);
+	}
+	if (r == 0)
+		return ks;
+	if (r > 0)
+		err_sys(err, EPROTO, "the process that keeps the keys");
+	keystore_free(ks);
+	return NULL;
+}
+
+static void release(struct keystore *ks, size_t i)
+{
+	jwk_set_release(&ks->sets[i]);
+	free(ks->meta[i].token);
 }
 
 void keystore_free(struct keystore *ks)
 {
 	if (!ks)
 		return;
-	keystore_remove_all(ks);
+	keeper_stop(ks->keeper);
+	for (size_t i = 0; i < ks->count; i++)
+		release(ks, i);
 	free(ks);
+}
+
+int keystore_fd(const struct keystore *ks)
+{
+	return keeper_fd(ks->keeper);
+}
+
+int keystore_events(struct keystore *ks, struct err *err)
+{
+	return keeper_events(ks->keeper) == 0 ? 0 : err_sys(err, EPIPE, "the process that keeps the keys has ended, and they are gone with it");
+}
+
+pid_t keystore_keeper(const struct keystore *ks)
+{
+	return keeper_pid(ks->keeper);
 }
 
 static void drop(struct keystore *ks, size_t i)
 {
 	size_t behind = ks->count - i - 1;
 
-	jwk_set_release(&ks->sets[i]);
-	token_close(ks->meta[i].token);
+	release(ks, i);
 	memmove(&ks->sets[i], &ks->sets[i + 1], behind * sizeof ks->sets[0]);
 	memmove(&ks->meta[i], &ks->meta[i + 1], behind * sizeof ks->meta[0]);
 	ks->count--;
 }
 
 /* The index of a set, or count. */
-static size_t place(const struct keystore *ks, uint64_t id)
+static size_t index_of(const struct keystore *ks, uint64_t id)
 {
 	size_t i = 0;
 
@@ -56,100 +113,51 @@ static size_t place(const struct keystore *ks, uint64_t id)
 	return i;
 }
 
-static bool same_key(const struct jwk *a, const struct jwk *b)
+int keystore_add(struct keystore *ks, int fd, size_t len, struct err *err)
 {
-	if (a->kind != b->kind || a->has_kid != b->has_kid || a->kid_len != b->kid_len || memcmp(a->kid, b->kid, a->kid_len) != 0)
-		return false;
-	if (a->kind == JWK_OKP)
-		return memcmp(a->x, b->x, sizeof a->x) == 0;
-	if (!a->secret || !b->secret) /* in a token: nobody can say */
-		return false;
-	return a->has_alg == b->has_alg && (!a->has_alg || a->alg == b->alg) && secret_equal(a->secret, b->secret);
+	return keeper_add(ks->keeper, fd, len, err);
 }
 
-static bool same_set(const struct jwk_set *a, const struct jwk_set *b)
+void keystore_give_up(struct keystore *ks, int place)
 {
-	if (a->count != b->count)
-		return false;
-	for (size_t i = 0; i < a->count; i++)
-		if (!same_key(&a->keys[i], &b->keys[i]))
-			return false;
-	return true;
+	keeper_drop(ks->keeper, place);
 }
 
-static int no_room(struct err *err)
+int keystore_added(struct keystore *ks, int place, uint64_t lifetime_s, int64_t now, struct keystore_added *added, struct err *err)
 {
-	return err_sys(err, ENOSPC, "%d key sets are the limit: ct remove makes room", KEYSTORE_SETS_MAX);
-}
-
-static void append(struct keystore *ks, const struct jwk_set *set, struct token *token)
-{
-	ks->sets[ks->count] = *set;
-	ks->meta[ks->count] = (struct meta){ ++ks->last_id, -1, token };
-	ks->count++;
-}
-
-int keystore_add(struct keystore *ks, const struct secret *text, uint64_t lifetime_s, int64_t now, struct keystore_added *added,
-                 struct err *err)
-{
-	struct jwk_set set;
+	int64_t expires = lifetime_s ? now + (int64_t)lifetime_s * 1000 : -1;
+	struct keeper_set s;
+	int r = keeper_offer(ks->keeper, place, &s, err);
 	size_t i;
 
-	if (jwk_set_parse(&set, (const char *)text->data, text->len, err))
-		return -1;
-	for (i = 0; i < set.count; i++)
-		if (set.keys[i].kind == JWK_OKP) {
-			secret_free(set.keys[i].secret);
-			set.keys[i].secret = NULL;
-		}
-	for (i = 0; i < ks->count; i++)
-		if (same_set(&ks->sets[i], &set))
-			break;
+	if (r <= 0)
+		return r;
+	i = index_of(ks, s.set);
 	if (i == KEYSTORE_SETS_MAX) {
-		jwk_set_release(&set);
-		return no_room(err);
+		keeper_drop(ks->keeper, place);
+		keeper_set_release(&s);
+		return err_sys(err, ENOSPC, "%d key sets are the limit: ct remove makes room", KEYSTORE_SETS_MAX);
 	}
-	added->keys = set.count;
+	added->keys = s.keys.count;
 	if (i < ks->count) {
-		jwk_set_release(&set);
+		keeper_set_release(&s);
+		ks->meta[i].expires = expires;
 	} else {
-		append(ks, &set, NULL);
+		append(ks, ks->last_id + 1, expires, &s);
 	}
 	added->set = ks->meta[i].id;
-	ks->meta[i].expires = lifetime_s ? now + (int64_t)lifetime_s * 1000 : -1;
-	return 0;
-}
-
-int keystore_add_token(struct keystore *ks, struct token *t, const char *kid, size_t kid_len, struct jwk_set *verify,
-                       struct keystore_added *added, struct err *err)
-{
-	struct jwk *keys;
-
-	if (ks->count == KEYSTORE_SETS_MAX)
-		return no_room(err);
-	keys = realloc(verify->keys, (verify->count + 1) * sizeof *keys);
-	if (!keys)
-		return err_sys(err, ENOMEM, "a key set");
-	verify->keys = keys;
-	keys[verify->count] = (struct jwk){ .kind = JWK_OCT, .has_kid = kid != NULL, .kid_len = kid ? kid_len : 0, .has_alg = true,
-		                            .alg = token_key_len(t) == 16 ? AEAD_AES128GCM : AEAD_AES256GCM };
-	if (kid)
-		memcpy(keys[verify->count].kid, kid, kid_len);
-	verify->count++;
-	append(ks, verify, t);
-	added->set = ks->last_id;
-	added->keys = verify->count;
-	*verify = (struct jwk_set){ NULL, 0 };
-	return 0;
+	keeper_commit(ks->keeper, place, added->set, expires);
+	return 1;
 }
 
 size_t keystore_remove(struct keystore *ks, uint64_t set)
 {
-	size_t i = place(ks, set);
+	size_t i = index_of(ks, set);
 
 	if (i == ks->count)
 		return 0;
 	drop(ks, i);
+	keeper_remove(ks->keeper, set);
 	return 1;
 }
 
@@ -159,6 +167,7 @@ size_t keystore_remove_all(struct keystore *ks)
 
 	while (ks->count)
 		drop(ks, ks->count - 1);
+	keeper_remove(ks->keeper, 0);
 	return n;
 }
 
@@ -187,9 +196,16 @@ size_t keystore_count(const struct keystore *ks)
 bool keystore_in_locked_memory(const struct keystore *ks)
 {
 	for (size_t i = 0; i < ks->count; i++)
-		for (size_t k = 0; k < ks->sets[i].count; k++)
-			if (ks->sets[i].keys[k].secret && !ks->sets[i].keys[k].secret->locked)
-				return false;
+		if (!ks->meta[i].locked)
+			return false;
+	return true;
+}
+
+bool keystore_in_hidden_memory(const struct keystore *ks)
+{
+	for (size_t i = 0; i < ks->count; i++)
+		if (!ks->meta[i].hidden)
+			return false;
 	return true;
 }
 
@@ -205,7 +221,7 @@ static void put_fingerprint(struct buf *out, const uint8_t x[SIGN_KEY_LEN])
 	buf_puts(out, "\"");
 }
 
-static void put_key(struct buf *out, const struct jwk *k, const struct token *t)
+static void put_key(struct buf *out, const struct jwk *k, const char *token)
 {
 	bool okp = k->kind == JWK_OKP;
 
@@ -224,9 +240,9 @@ static void put_key(struct buf *out, const struct jwk *k, const struct token *t)
 		buf_puts(out, "null");
 	if (okp)
 		put_fingerprint(out, k->x);
-	if (!okp && t) {
+	if (!okp && token) {
 		buf_puts(out, ",\"token\":");
-		buf_put_json_string(out, token_label(t), strlen(token_label(t)));
+		buf_put_json_string(out, token, strlen(token));
 	}
 	buf_putc(out, '}');
 }
@@ -270,7 +286,7 @@ int keystore_verify(const struct keystore *ks, uint64_t after, const struct head
 
 bool keystore_has_kid(const struct keystore *ks, uint64_t set, const char *glob)
 {
-	size_t i = place(ks, set);
+	size_t i = index_of(ks, set);
 
 	for (size_t k = 0; i < ks->count && k < ks->sets[i].count; k++) {
 		const struct jwk *key = &ks->sets[i].keys[k];
@@ -282,38 +298,84 @@ bool keystore_has_kid(const struct keystore *ks, uint64_t set, const char *glob)
 	return false;
 }
 
-static int by_token(void *kek, const struct crypto_info *c, const struct crypto_entry *e, uint8_t *out, size_t len, struct err *err)
-{
-	int r = token_unwrap(kek, e->key_iv, e->wrapped_key, len, e->key_tag, out, err);
+/* A master key, where it is. */
+struct elsewhere {
+	struct keystore *ks;
+	const struct meta *set;
+	size_t key;
+};
 
-	return r && err->code == ERR_FORMAT ? unlock_wrong(c, e, err) : r;
+/* Who would answer, for messages. */
+static const char *who(char dst[TEXT_MAX + 32], const struct meta *set)
+{
+	if (set->token)
+		snprintf(dst, TEXT_MAX + 32, "the token \"%s\"", set->token);
+	else
+		snprintf(dst, TEXT_MAX + 32, "the process that keeps the keys");
+	return dst;
 }
 
-static struct secret *unwrap_by_token(struct token *t, const struct crypto_info *c, struct err *err)
+static int unfit(const struct meta *set, const struct crypto_info *c, struct err *err)
 {
-	if (c->alg == AEAD_CHACHA20POLY1305) {
-		err_set(err, ERR_REJECTED,
-		        "the file is for chacha20poly1305, and the master key lies in the token \"%s\", which knows only AES: encrypt it with aes256gcm",
-		        token_label(t));
-		return NULL;
-	}
-	if (token_key_len(t) != aead_key_len(c->alg)) {
-		err_set(err, ERR_FORMAT, "the data keys do not unwrap: the file is for %s, the master key in the token \"%s\" is not",
-		        aead_alg_name(c->alg), token_label(t));
-		return NULL;
-	}
-	return unlock_keys_by(by_token, t, c, err);
+	if (!set->token)
+		return unlock_unfit(c, err);
+	if (c->alg == AEAD_CHACHA20POLY1305)
+		return err_set(err, ERR_REJECTED,
+		               "the file is for chacha20poly1305, and the master key lies in the token \"%s\", which knows only AES: encrypt it with aes256gcm",
+		               set->token);
+	return err_set(err, ERR_FORMAT, "the data keys do not unwrap: the file is for %s, the master key in the token \"%s\" is not",
+	               aead_alg_name(c->alg), set->token);
 }
 
-struct secret *keystore_unwrap(const struct keystore *ks, uint64_t set, const struct crypto_info *c, struct err *err)
+static int no_answer(struct keystore *ks, const struct meta *set, enum keeper_answer a, const struct crypto_info *c, struct err *err)
 {
-	size_t i = place(ks, set);
+	switch (a) {
+	case KEEPER_UNFIT:
+		return unfit(set, c, err);
+	case KEEPER_GONE:
+		return err_set(err, ERR_NOKEY, "the key set was removed or has expired: ct add KEYS");
+	case KEEPER_LATE:
+		who(ks->late, set);
+		return err_set(err, ERR_NOKEY, "%s has not unwrapped the file's %zu data keys within %d s", ks->late, c->count, KEEPER_WAIT_MS / 1000);
+	case KEEPER_BUSY:
+		return err_set(err, ERR_NOKEY, "%s has not answered an earlier question yet: ct-agent has to be started anew if it does not come back",
+		               ks->late[0] ? ks->late : "the process that keeps the keys");
+	case KEEPER_ENDED:
+		return err_set(err, ERR_NOKEY, "the process that keeps the keys has ended");
+	default: /* KEEPER_ERROR: *err is there */
+		return -1;
+	}
+}
 
-	if (i == ks->count) {
+static int by_keeper(void *kek, const struct crypto_info *c, uint8_t *out, size_t len, struct err *err)
+{
+	const struct elsewhere *e = kek;
+	int64_t deadline = clock_ms() + KEEPER_WAIT_MS;
+	size_t at = 0, n, which;
+	enum keeper_answer a;
+
+	do { /* a file without data keys is asked for, too: the master key may not be one for it */
+		n = c->count - at < KEEPER_BATCH ? c->count - at : KEEPER_BATCH;
+		a = keeper_unwrap(e->ks->keeper, e->set->id, e->key, c->alg, c->entries + at, n, out + at * len, deadline, &which, err);
+		if (a == KEEPER_WRONG)
+			return unlock_wrong(c, &c->entries[at + which], err);
+		if (a != KEEPER_OK)
+			return no_answer(e->ks, e->set, a, c, err);
+		at += n;
+	} while (at < c->count);
+	return 0;
+}
+
+struct secret *keystore_unwrap(struct keystore *ks, uint64_t set, const struct crypto_info *c, struct err *err)
+{
+	size_t i = index_of(ks, set);
+	const struct jwk *kek = i < ks->count ? jwk_set_find(&ks->sets[i], JWK_OCT, c->enc.has_kid, c->enc.kid) : NULL;
+	struct elsewhere e;
+
+	if (!kek) {
 		err_set(err, ERR_NOKEY, "the key set was removed or has expired: ct add KEYS");
 		return NULL;
 	}
-	if (ks->meta[i].token)
-		return unwrap_by_token(ks->meta[i].token, c, err);
-	return unlock_keys(&ks->sets[i], c, err);
+	e = (struct elsewhere){ ks, &ks->meta[i], (size_t)(kek - ks->sets[i].keys) };
+	return unlock_keys_by(by_keeper, &e, c, err);
 }

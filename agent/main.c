@@ -279,16 +279,6 @@ static void announce(const char *path, pid_t pid)
 	fflush(stdout);
 }
 
-static bool to_null(void)
-{
-	int fd = open("/dev/null", O_RDWR | O_NOCTTY | O_CLOEXEC);
-	bool done = fd >= 0 && dup2(fd, 0) >= 0 && dup2(fd, 1) >= 0 && dup2(fd, 2) >= 0;
-
-	if (fd > 2)
-		close(fd);
-	return done;
-}
-
 /* The process that serves. ready: a pipe to the waiting parent, -1 in the foreground. */
 static int serve(const struct options *o, const struct config *config, const struct hardening *hardening, const char *path, int follow,
                  int ready)
@@ -296,18 +286,22 @@ static int serve(const struct options *o, const struct config *config, const str
 	struct engine engine = ENGINE_NONE;
 	struct audit audit = AUDIT_NONE;
 	struct agent a = { .config = config, .engine = &engine, .audit = &audit, .hardening = *hardening, .started_ms = clock_boot_ms(), .log = o->foreground };
+	struct hardening of_keeper;
 	struct listener l = { .fd = -1 };
 	struct err why = { 0 };
 	sigset_t ends;
 	int signals = -1, r = -1;
 
-	/* Before a socket, a key or a signal mask is there that the launcher would inherit. */
+	/* Before a socket, a key or a signal mask is there that the launcher would inherit; after it the keeper, whose socket it is not to have. */
 	if (o->engine && engine_start(&engine, o->engine, &why) < 0)
 		return complain(&why);
 	if (config->standing && !o->engine) {
 		err_set(&why, ERR_FORMAT, "the configuration has a policy of its own, which takes a --policy-engine");
 		return complain(&why);
 	}
+	a.keys = keystore_start(&config->tokens, !o->foreground, &of_keeper, &why);
+	if (!a.keys)
+		goto out;
 	if (o->audit && audit_open(&audit, o->audit, o->audit_required, &why) < 0)
 		goto out;
 	sigemptyset(&ends);
@@ -319,22 +313,21 @@ static int serve(const struct options *o, const struct config *config, const str
 	for (int i = 0; i < 3; i++) /* an inherited SIG_IGN would keep the signal from the signalfd */
 		signal((int[]){ SIGTERM, SIGINT, SIGHUP }[i], SIG_DFL);
 	signals = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
-	a.keys = keystore_new();
-	if (signals < 0 || !a.keys) {
+	if (signals < 0) {
 		err_sys(&why, errno, "no memory to start with");
 		goto out;
 	}
-	if (tokens_open(&config->tokens, a.keys, &why) || listener_open(&l, path, config->allow_count > 0, &why))
+	if (listener_open(&l, path, config->allow_count > 0, &why))
 		goto out;
 	if (o->foreground) {
 		announce(path, getpid());
-	} else if (chdir("/") < 0 || !to_null() || write(ready, "+", 1) != 1) {
+	} else if (chdir("/") < 0 || !harden_to_null() || write(ready, "+", 1) != 1) {
 		err_sys(&why, errno, "going to the background");
 		goto out;
 	}
 	if (ready >= 0)
 		close(ready);
-	harden_front(&a.hardening, config->tokens.count > 0, audit.syslog ? audit.fd : -1);
+	harden_front(&a.hardening, audit.syslog ? audit.fd : -1, keystore_keeper(a.keys), &of_keeper);
 	r = server_run(&a, l.fd, signals, follow, &why);
 out:
 	audit_close(&audit);

@@ -17,18 +17,18 @@ static const char *const member_names[MEMBERS] = { "v", "op", "size", "lifetime"
 static const struct op {
 	const char *name;
 	bool owner; /* for the agent's uid and root alone */
-	bool secret;
+	enum { OPEN, SECRET, KEYS } blob;
 	uint32_t blob_min, blob_max;
 } ops[OPS] = {
-	[OP_OPEN] = { "open", false, false, HEADER_PREFIX + 1, WIRE_BLOB_MAX },
-	[OP_ADD] = { "add", true, true, 1, JWK_FILE_MAX },
-	[OP_LIST] = { "list", true, false, 0, 0 },
-	[OP_REMOVE] = { "remove", true, false, 0, 0 },
-	[OP_LOCK] = { "lock", true, true, 1, PASSPHRASE_MAX },
-	[OP_UNLOCK] = { "unlock", true, true, 1, PASSPHRASE_MAX },
-	[OP_STATUS] = { "status", false, false, 0, 0 },
-	[OP_PING] = { "ping", false, false, 0, 0 },
-	[OP_EXPLAIN] = { "explain", false, false, HEADER_PREFIX + 1, WIRE_BLOB_MAX },
+	[OP_OPEN] = { "open", false, OPEN, HEADER_PREFIX + 1, WIRE_BLOB_MAX },
+	[OP_ADD] = { "add", true, KEYS, 1, JWK_FILE_MAX },
+	[OP_LIST] = { "list", true, OPEN, 0, 0 },
+	[OP_REMOVE] = { "remove", true, OPEN, 0, 0 },
+	[OP_LOCK] = { "lock", true, SECRET, 1, PASSPHRASE_MAX },
+	[OP_UNLOCK] = { "unlock", true, SECRET, 1, PASSPHRASE_MAX },
+	[OP_STATUS] = { "status", false, OPEN, 0, 0 },
+	[OP_PING] = { "ping", false, OPEN, 0, 0 },
+	[OP_EXPLAIN] = { "explain", false, OPEN, HEADER_PREFIX + 1, WIRE_BLOB_MAX },
 };
 
 bool request_is_open(const struct request *rq)
@@ -159,7 +159,12 @@ const char *request_name(const struct request *rq)
 
 bool request_blob_is_secret(const struct request *rq)
 {
-	return ops[rq->op].secret;
+	return ops[rq->op].blob == SECRET;
+}
+
+bool request_blob_stays(const struct request *rq)
+{
+	return ops[rq->op].blob == KEYS;
 }
 
 int request_take(struct request *rq, struct agent *a, struct peer *peer, const uint8_t *raw, size_t len,
@@ -171,11 +176,11 @@ int request_take(struct request *rq, struct agent *a, struct peer *peer, const u
 	if (request_is_open(rq))
 		return request_open(rq, a, peer, raw, len, reply);
 	if (a->lock.set && (rq->op == OP_ADD || rq->op == OP_LIST || rq->op == OP_REMOVE))
-		return reply_error(reply, EPERM, "the agent is locked: ct unlock");
+		return request_locked(reply);
 	switch (rq->op) {
 	case OP_ADD:
-		r = request_add(rq, has(rq, M_LIFETIME), a, peer, secret, reply);
-		break;
+		rq->text_len = len;
+		return 0;
 	case OP_LIST:
 		r = request_list(a, reply);
 		break;
@@ -199,8 +204,16 @@ int request_take(struct request *rq, struct agent *a, struct peer *peer, const u
 	return r ? r : 1;
 }
 
+enum decision_state request_work(struct request *rq, struct agent *a, struct peer *peer, struct reply *reply)
+{
+	return rq->op == OP_ADD ? request_add(rq, a, peer, reply) : request_decide(rq, a, peer, reply);
+}
+
 void request_release(struct request *rq, struct agent *a)
 {
+	if (rq->adding)
+		keystore_give_up(a->keys, rq->place);
+	rq->adding = false;
 	decision_release(&rq->decision, a);
 	if (rq->opened) {
 		crypto_info_release(&rq->info);

@@ -2,7 +2,7 @@
  * request: one message of the protocol (docs/PROTOCOL.md), from its JSON to its reply.
  *
  * The server calls, in this order: request_parse() when the JSON is there, request_take() when the blob is, then request_work()
- * until it says READY. Nothing here waits or knows of sockets. Order of an open: layout, signature, policy, rules, unwrap.
+ * until it says READY. Nothing here waits, but for data keys; nor knows of sockets, but that the keeper gets an adder's. Order of an open: layout, signature, policy, rules, unwrap.
  */
 #ifndef CT_AGENT_REQUEST_H
 #define CT_AGENT_REQUEST_H
@@ -28,6 +28,11 @@ struct request {
 	uint64_t size, lifetime, set;
 	bool all;
 
+	/* an add, while the keeper reads */
+	bool adding;
+	int place;
+	size_t text_len;
+
 	/* an open, between its steps */
 	bool opened;
 	struct header header;
@@ -43,8 +48,11 @@ struct request {
  */
 int request_parse(struct request *rq, const struct peer *peer, const char *text, size_t len, uint32_t blob_len, struct reply *reply);
 
-/* True if the blob must be read into a struct secret: keys and passphrases. */
+/* True if the blob must be read into a struct secret: passphrases. */
 bool request_blob_is_secret(const struct request *rq);
+
+/* True if it is to be left in the socket: keys, which the keeper reads. Then request_take() is called without it. */
+bool request_blob_stays(const struct request *rq);
 
 /*
  * Hands over the blob, of which nothing is needed afterwards: raw for an open, else secret (NULL: none). -1: *reply holds the error; 1: *reply
@@ -53,7 +61,7 @@ bool request_blob_is_secret(const struct request *rq);
 int request_take(struct request *rq, struct agent *a, struct peer *peer, const uint8_t *raw, size_t len,
                  const struct secret *secret, struct reply *reply);
 
-/* Asks for the decision and, once it is there, fills *reply. PENDING: ask again later. */
+/* Asks for the decision, or the keeper, and, once it is there, fills *reply. PENDING: ask again later. */
 enum decision_state request_work(struct request *rq, struct agent *a, struct peer *peer, struct reply *reply);
 
 /* a: where a decision may be under way. */

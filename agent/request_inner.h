@@ -8,10 +8,12 @@ bool request_is_open(const struct request *rq); /* open, explain */
 const char *request_name(const struct request *rq);
 
 /* request_open.c */
+enum decision_state request_decide(struct request *rq, struct agent *a, struct peer *peer, struct reply *reply);
 int request_open(struct request *rq, struct agent *a, struct peer *peer, const uint8_t *raw, size_t len, struct reply *reply);
 
-/* request_owner.c; has_lifetime: the request names one */
-int request_add(struct request *rq, bool has_lifetime, struct agent *a, const struct peer *peer, const struct secret *text, struct reply *reply);
+/* request_owner.c */
+enum decision_state request_add(struct request *rq, struct agent *a, const struct peer *peer, struct reply *reply);
+int request_locked(struct reply *reply);
 int request_list(struct agent *a, struct reply *reply);
 int request_remove(struct request *rq, struct agent *a, const struct peer *peer, struct reply *reply);
 int request_lock(struct agent *a, const struct peer *peer, const struct secret *text, struct reply *reply);

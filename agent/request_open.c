@@ -129,7 +129,7 @@ static bool open_finish(struct request *rq, struct agent *a, struct peer *peer, 
 	return true;
 }
 
-enum decision_state request_work(struct request *rq, struct agent *a, struct peer *peer, struct reply *reply)
+enum decision_state request_decide(struct request *rq, struct agent *a, struct peer *peer, struct reply *reply)
 {
 	const struct input_file file = { &rq->info, &rq->header, rq->sha256 };
 	struct policy_decision d;

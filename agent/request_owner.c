@@ -5,14 +5,46 @@
 
 #include "clock.h"
 
-int request_add(struct request *rq, bool has_lifetime, struct agent *a, const struct peer *peer, const struct secret *text, struct reply *reply)
+int request_locked(struct reply *reply)
 {
-	uint64_t lifetime = has_lifetime ? rq->lifetime : a->config->lifetime_s;
+	return reply_error(reply, EPERM, "the agent is locked: ct unlock");
+}
+
+/* Begins, or goes on. What is given up, because it was locked or nobody waits any more, is not added. */
+static int add(struct request *rq, struct agent *a, const struct peer *peer, uint64_t lifetime, struct keystore_added *added, struct err *err)
+{
+	int r;
+
+	if (!rq->adding) {
+		r = keystore_add(a->keys, peer->sock, rq->text_len, err);
+		if (r < 0)
+			return r == -1 ? 0 : -1;
+		rq->adding = true;
+		rq->place = r;
+	}
+	r = keystore_added(a->keys, rq->place, lifetime, clock_boot_ms(), added, err);
+	rq->adding = r == 0;
+	return r;
+}
+
+enum decision_state request_add(struct request *rq, struct agent *a, const struct peer *peer, struct reply *reply)
+{
+	uint64_t lifetime = rq->lifetime ? rq->lifetime : a->config->lifetime_s;
 	struct keystore_added added;
 	struct err why;
+	int r;
 
-	if (keystore_add(a->keys, text, lifetime, clock_boot_ms(), &added, &why))
-		return reply_err(reply, &why);
+	if (a->lock.set) { /* since it began */
+		request_locked(reply);
+		return DECISION_READY;
+	}
+	r = add(rq, a, peer, lifetime, &added, &why);
+	if (r == 0)
+		return DECISION_PENDING;
+	if (r < 0) {
+		reply_err(reply, &why);
+		return DECISION_READY;
+	}
 	audit_act(a->audit, peer, "add", added.set);
 	agent_log(a, "add: set %llu, %zu keys, %llu s", (unsigned long long)added.set, added.keys, (unsigned long long)lifetime);
 	reply_begin(reply);
@@ -20,7 +52,8 @@ int request_add(struct request *rq, bool has_lifetime, struct agent *a, const st
 	reply_number(reply, "keys", added.keys);
 	if (lifetime)
 		reply_number(reply, "expires_in", lifetime);
-	return reply_end(reply);
+	reply_end(reply);
+	return DECISION_READY;
 }
 
 int request_list(struct agent *a, struct reply *reply)

@@ -22,6 +22,7 @@ int request_status(struct agent *a, struct reply *reply)
 {
 	reply_begin(reply);
 	reply_number(reply, "pid", (uint64_t)getpid());
+	reply_number(reply, "keeper", (uint64_t)keystore_keeper(a->keys));
 	reply_string(reply, "version", CT_VERSION);
 	reply_number(reply, "sets", keystore_count(a->keys));
 	reply_bool(reply, "locked", a->lock.set);
@@ -37,6 +38,7 @@ int request_status(struct agent *a, struct reply *reply)
 	for (int i = 0; i < HARDEN_STEPS; i++)
 		put_measure(reply, harden_name(i), a->hardening.missing[i]);
 	put_measure(reply, "memory_locked", keystore_in_locked_memory(a->keys) ? 0 : ENOMEM);
+	put_measure(reply, "memory_hidden", keystore_in_hidden_memory(a->keys) ? 0 : EOPNOTSUPP);
 	reply_object_end(reply);
 	return reply_end(reply);
 }

@@ -169,7 +169,7 @@ static int next_timeout(const struct server *s, int64_t next_expiry)
 	return left < 0 ? 0 : left > 60000 ? 60000 : (int)left + 1;
 }
 
-enum { POLL_LISTEN, POLL_SIGNALS, POLL_FOLLOW, POLL_ENGINE, POLL_CONNS };
+enum { POLL_LISTEN, POLL_SIGNALS, POLL_FOLLOW, POLL_ENGINE, POLL_KEEPER, POLL_CONNS };
 
 static size_t fill(const struct server *s, struct pollfd *p, struct conn **who, struct server *own)
 {
@@ -203,6 +203,8 @@ static int loop(struct server *s, struct pollfd *p, struct conn **who, struct er
 			return 0;
 		if (p[POLL_ENGINE].revents && engine_events(s->a->engine) < 0)
 			return err_sys(err, EPIPE, "the process that starts the policy engine has ended");
+		if (p[POLL_KEEPER].revents && keystore_events(s->a->keys, err) < 0)
+			return -1;
 		for (size_t i = POLL_CONNS; i < n; i++)
 			if (p[i].revents)
 				go(s, who[i]);
@@ -230,6 +232,7 @@ int server_run(struct agent *a, int listen_fd, int signals, int follow, struct e
 	p[POLL_SIGNALS] = (struct pollfd){ signals, POLLIN, 0 };
 	p[POLL_FOLLOW] = (struct pollfd){ follow, POLLIN, 0 };
 	p[POLL_ENGINE] = (struct pollfd){ a->engine->launcher.sock, POLLIN, 0 };
+	p[POLL_KEEPER] = (struct pollfd){ keystore_fd(a->keys), POLLIN, 0 };
 	r = loop(s, p, who, err);
 	for (size_t i = 0; i < SERVER_CONNS_MAX; i++)
 		if (s->conns[i].state != CONN_FREE)

@@ -14,7 +14,7 @@
 
 /*
  * Serves until `signals` (a signalfd; every signal it carries ends the agent) or `follow` (a pidfd, -1: none) is readable. listen_fd:
- * non-blocking. Returns 0, or -1 with *err if the loop itself cannot go on.
+ * non-blocking. Returns 0, or -1 with *err if the loop itself cannot go on, or has no keeper any more.
  */
 int server_run(struct agent *a, int listen_fd, int signals, int follow, struct err *err);
 

@@ -225,6 +225,7 @@ static int read_pin(struct token *t, struct err *err)
 		return -1;
 	if (t->pin->len && t->pin->data[t->pin->len - 1] == '\n')
 		t->pin->len--;
+	t->pin = secret_hide(t->pin);
 	return t->pin->len ? 0 : err_set(err, ERR_NOKEY, "%s: no PIN in it", TEXT(t->uri.pin_source, strlen(t->uri.pin_source)));
 }
 

@@ -1,9 +1,10 @@
 #include "tokens.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "keystore.h"
+#include "keeper_sets.h"
 #include "text.h"
 #include "trusted.h"
 #include "words.h"
@@ -120,10 +121,23 @@ static int read_verify(const char *path, struct jwk_set *set, struct err *err)
 	return 0;
 }
 
-static int open_one(const struct token_line *l, struct keystore *ks, struct err *err)
+/* The token's key becomes one of the set of those that verify. */
+static int put_set(struct keeper_sets *sets, struct token *t, const char *kid, size_t kid_len, struct jwk_set *verify, struct err *err)
+{
+	struct jwk *keys = realloc(verify->keys, (verify->count + 1) * sizeof *keys);
+
+	if (!keys)
+		return err_sys(err, ENOMEM, "a key set");
+	verify->keys = keys;
+	keys[verify->count] = (struct jwk){ .kind = JWK_OCT, .has_kid = true, .kid_len = kid_len, .has_alg = true,
+		                            .alg = token_key_len(t) == 16 ? AEAD_AES128GCM : AEAD_AES256GCM };
+	memcpy(keys[verify->count++].kid, kid, kid_len);
+	return keeper_sets_put(sets, sets->count + 1, verify, t, -1) ? 0 : err_sys(err, ENOSPC, "%d key sets are the limit", KEEPER_SETS_MAX);
+}
+
+static int open_one(const struct token_line *l, struct keeper_sets *sets, struct err *err)
 {
 	struct jwk_set verify = { NULL, 0 };
-	struct keystore_added added;
 	struct token *t = NULL;
 	const char *kid = l->kid;
 	size_t kid_len = kid ? strlen(kid) : 0;
@@ -139,7 +153,7 @@ static int open_one(const struct token_line *l, struct keystore *ks, struct err 
 		err_set(err, ERR_NOKEY, "the key in the token \"%s\" has no label that a file could name it by: say kid=", token_label(t));
 		goto fail;
 	}
-	if (keystore_add_token(ks, t, kid, kid_len, &verify, &added, err) == 0)
+	if (put_set(sets, t, kid, kid_len, &verify, err) == 0)
 		return 0;
 fail:
 	token_close(t);
@@ -147,12 +161,12 @@ fail:
 	return -1;
 }
 
-int tokens_open(const struct tokens *t, struct keystore *ks, struct err *err)
+int tokens_open(const struct tokens *t, struct keeper_sets *sets, struct err *err)
 {
 	struct err why = { 0 };
 
 	for (size_t i = 0; i < t->count; i++)
-		if (open_one(&t->all[i], ks, &why)) {
+		if (open_one(&t->all[i], sets, &why)) {
 			err_set(err, why.code, "line %u of the configuration: %s", t->all[i].line, why.text);
 			if (err)
 				err->sys_errno = why.sys_errno; /* its name; strerror()'s text is there already */

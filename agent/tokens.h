@@ -17,7 +17,7 @@
 
 #define TOKENS_MAX 16
 
-struct keystore;
+struct keeper_sets;
 
 struct token_line {
 	unsigned int line;
@@ -35,9 +35,9 @@ int tokens_add(struct tokens *t, unsigned int line, char *const *words, int n, c
 void tokens_release(struct tokens *t);
 
 /*
- * Opens them all and adds a key set for each. In the process that is to use them: a module does not survive a fork. Errors are token_open()'s and
- * keystore_add_token()'s, name the line, and are meant to end the agent: one that starts without its keys is found out late.
+ * Opens them all and adds a key set for each, numbered from 1. In the keeper: a module does not survive a fork, and nobody else is to have it. Errors are token_open()'s,
+ * name the line, and are meant to end the agent: one that starts without its keys is found out late.
  */
-int tokens_open(const struct tokens *t, struct keystore *ks, struct err *err);
+int tokens_open(const struct tokens *t, struct keeper_sets *sets, struct err *err);
 
 #endif

@@ -12,10 +12,13 @@ static const struct {
 	{ "no_core", "no core dumps", NULL },
 	{ "no_new_privs", "no new privileges", NULL },
 	{ "capabilities", "few capabilities", NULL },
-	{ "seccomp", "few system calls", NULL },
 	{ "memory_bounded", "bounded memory", NULL },
 	{ "peer_pidfd", "peers by pidfd", "Linux 6.5 has them" },
+	{ "seccomp", "few system calls", NULL },
+	{ "keeper_seccomp", "fewer for the process with the keys", NULL },
+	{ "keeper_landlock", "no files for that", "PKCS#11 modules need them, or the kernel has no Landlock" },
 	{ "memory_locked", "keys in locked memory", "keys can reach swap: raise ulimit -l" },
+	{ "memory_hidden", "keys hidden from root", "the kernel has no memfd_secret, or ulimit -l is too low" },
 };
 
 static size_t find(const struct json *j, int key)

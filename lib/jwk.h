@@ -33,7 +33,7 @@ struct jwk {
 	size_t kid_len;
 	bool has_alg; /* oct only: false means: take the header's */
 	enum aead_alg alg;
-	struct secret *secret; /* oct: k (16 or 32 bytes), in ct-agent NULL where a token has it; okp: d (32 bytes) or NULL */
+	struct secret *secret; /* oct: k (16 or 32 bytes), NULL where another process or a token has it; okp: d (32 bytes) or NULL */
 	uint8_t x[SIGN_KEY_LEN];
 };
 

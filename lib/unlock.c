@@ -124,7 +124,13 @@ int unlock_wrong(const struct crypto_info *c, const struct crypto_entry *e, stru
 	               TEXT(e->name.p, e->name.len), KID(&c->enc));
 }
 
-struct secret *unlock_keys_by(unlock_one *one, void *kek, const struct crypto_info *c, struct err *err)
+int unlock_unfit(const struct crypto_info *c, struct err *err)
+{
+	return err_set(err, ERR_FORMAT, "the data keys do not unwrap: the file is for %s, the master key%s%s%s is not", aead_alg_name(c->alg),
+	               KID(&c->enc));
+}
+
+struct secret *unlock_keys_by(unlock_all *all, void *kek, const struct crypto_info *c, struct err *err)
 {
 	size_t len = aead_key_len(c->alg);
 	struct secret *keys = NULL;
@@ -135,12 +141,10 @@ struct secret *unlock_keys_by(unlock_one *one, void *kek, const struct crypto_in
 		err_sys(err, ENOMEM, "%zu data keys", c->count);
 		return NULL;
 	}
-	for (size_t i = 0; i < c->count; i++)
-		if (one(kek, c, &c->entries[i], keys->data + i * len, len, err)) {
-			secret_free(keys);
-			return NULL;
-		}
-	return keys;
+	if (all(kek, c, keys->data, len, err) == 0)
+		return keys;
+	secret_free(keys);
+	return NULL;
 }
 
 /* A master key in memory. */
@@ -149,11 +153,17 @@ struct in_memory {
 	const uint8_t *key;
 };
 
-static int open_entry(void *kek, const struct crypto_info *c, const struct crypto_entry *e, uint8_t *out, size_t len, struct err *err)
+static int open_all(void *kek, const struct crypto_info *c, uint8_t *out, size_t len, struct err *err)
 {
 	const struct in_memory *m = kek;
 
-	return aead_open(m->a, m->key, e->key_iv, e->wrapped_key, out, len, e->key_tag) ? 0 : unlock_wrong(c, e, err);
+	for (size_t i = 0; i < c->count; i++, out += len) {
+		const struct crypto_entry *e = &c->entries[i];
+
+		if (!aead_open(m->a, m->key, e->key_iv, e->wrapped_key, out, len, e->key_tag))
+			return unlock_wrong(c, e, err);
+	}
+	return 0;
 }
 
 struct secret *unlock_keys(const struct jwk_set *set, const struct crypto_info *c, struct err *err)
@@ -167,13 +177,12 @@ struct secret *unlock_keys(const struct jwk_set *set, const struct crypto_info *
 		return NULL;
 	}
 	if ((kek->has_alg && kek->alg != c->alg) || kek->secret->len != aead_key_len(c->alg)) {
-		err_set(err, ERR_FORMAT, "the data keys do not unwrap: the file is for %s, the master key%s%s%s is not", aead_alg_name(c->alg),
-		        KID(&c->enc));
+		unlock_unfit(c, err);
 		return NULL;
 	}
 	m = (struct in_memory){ aead_new(c->alg), kek->secret->data };
 	if (m.a)
-		keys = unlock_keys_by(open_entry, &m, c, err);
+		keys = unlock_keys_by(open_all, &m, c, err);
 	else
 		err_sys(err, ENOMEM, "%zu data keys", c->count);
 	aead_free(m.a);

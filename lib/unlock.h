@@ -35,11 +35,13 @@ int unlock_signed(const struct jwk_set *set, const struct header *h, const struc
 struct secret *unlock_keys(const struct jwk_set *set, const struct crypto_info *c, struct err *err);
 
 /*
- * The same by a master key that is not in the set but lies elsewhere (the set has its name alone, jwk.h). `one` unwraps an entry to
- * out[0 .. len): 0, or -1 with *err, which is reported as it is; for an entry that does not authenticate, ERR_FORMAT and a line by unlock_wrong().
+ * The same by a master key that is not in the set but lies elsewhere (the set has its name alone, jwk.h). `all` unwraps c->entries to out, len bytes each:
+ * 0, or -1 with *err, which is reported as it is. The lines for an entry that does not authenticate, and for a key of another algorithm or length than
+ * the file's, are unlock_wrong()'s and unlock_unfit()'s: both ERR_FORMAT, and return -1.
  */
-typedef int unlock_one(void *kek, const struct crypto_info *c, const struct crypto_entry *e, uint8_t *out, size_t len, struct err *err);
-struct secret *unlock_keys_by(unlock_one *one, void *kek, const struct crypto_info *c, struct err *err);
-int unlock_wrong(const struct crypto_info *c, const struct crypto_entry *e, struct err *err); /* -1 */
+typedef int unlock_all(void *kek, const struct crypto_info *c, uint8_t *out, size_t len, struct err *err);
+struct secret *unlock_keys_by(unlock_all *all, void *kek, const struct crypto_info *c, struct err *err);
+int unlock_wrong(const struct crypto_info *c, const struct crypto_entry *e, struct err *err);
+int unlock_unfit(const struct crypto_info *c, struct err *err);
 
 #endif

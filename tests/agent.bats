@@ -348,6 +348,7 @@ gone() { # gone PID: within 5 s
 # Memory is what a key must leave when it is removed; the private half must never come in.
 @test "what is removed is gone from memory, and d never stays" {
 	root_needed "to read the agent's memory"
+	AGENT_VIA=("$PROBES/refuse" memfd_secret --) # else nobody could see it there
 	agent_start
 	local keys=$VECTORS/keys/new-aes256gcm.jwk k d text
 	read -r k d text < <(python3 - "$keys" <<-'EOF'
@@ -358,11 +359,16 @@ gone() { # gone PID: within 5 s
 	)
 	add new-aes256gcm.jwk
 	run -0 "${PEER[@]}" open "$VECTORS/rewrap_aes256gcm_after.safetensors"
-	[ "$("${PEER[@]}" search "$AGENT_PID" "$k")" = found ]
-	[ "$("${PEER[@]}" search "$AGENT_PID" "$d")" = gone ]
+	local keeper pid
+	keeper=$(keeper)
+	[ "$("${PEER[@]}" search "$keeper" "$k")" = found ]
+	[ "$("${PEER[@]}" search "$keeper" "$d")" = gone ]
 	ask '{"v":1,"op":"remove","all":true}'
-	[ "$("${PEER[@]}" search "$AGENT_PID" "$k")" = gone ]
-	[ "$("${PEER[@]}" search "$AGENT_PID" "$text")" = gone ] # base64 of k
+	for pid in "$keeper" "$AGENT_PID"; do
+		[ "$("${PEER[@]}" search "$pid" "$k")" = gone ]
+		[ "$("${PEER[@]}" search "$pid" "$d")" = gone ]
+		[ "$("${PEER[@]}" search "$pid" "$text")" = gone ] # base64 of k
+	done
 }
 
 # As ssh-add -x: the keys stay, nobody gets them.

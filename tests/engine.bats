@@ -121,7 +121,7 @@ waiting_for() {
 @test "signals that are meant for the agent do not end the process that starts engines" {
 	local sig launcher
 	with
-	launcher=$(pgrep -P "$AGENT_PID")
+	launcher=$(pgrep -x -P "$AGENT_PID" ct-launcher)
 	model true "# true"
 	for sig in TERM HUP INT QUIT; do
 		kill -s "$sig" "$launcher"
@@ -156,7 +156,7 @@ waiting_for() {
 @test "a supervisor that is killed is an error for who asked, and its place comes back" {
 	local n rc pids=() launcher
 	with
-	launcher=$(pgrep -P "$AGENT_PID")
+	launcher=$(pgrep -x -P "$AGENT_PID" ct-launcher)
 	model wait "# wait"
 	model true "# true"
 	for n in 1 2 3 4 5 6 7 8; do

@@ -82,13 +82,13 @@ key_file() {
 }
 
 # agent_start [KEYS…]: a private ct-agent; exports CT_AGENT_SOCK, sets AGENT_PID, AGENT_DIR (its log: $AGENT_DIR/log).
-# AGENT_OPTS=(…) beforehand adds options. The folder is a short one: a socket's path has room for 107 bytes.
+# AGENT_OPTS=(…) beforehand adds options, AGENT_VIA=(CMD …) puts a command before it, which executes it. The folder is a short one: a socket's path has room for 107 bytes.
 # Started in setup_file it serves all tests of the file and is stopped by `teardown_file() { agent_stop; }`.
 agent_start() {
 	local k i
 	AGENT_DIR=$(mktemp -d /tmp/ctXXXXXX)
 	export AGENT_DIR CT_AGENT_SOCK=$AGENT_DIR/s
-	"$BUILD/ct-agent" -f -s "$CT_AGENT_SOCK" "${AGENT_OPTS[@]}" >"$AGENT_DIR/log" 2>&1 3>&- &
+	"${AGENT_VIA[@]}" "$BUILD/ct-agent" -f -s "$CT_AGENT_SOCK" "${AGENT_OPTS[@]}" >"$AGENT_DIR/log" 2>&1 3>&- &
 	AGENT_PID=$! # not exported: only the process that started it may stop it
 	for ((i = 0; i < 200; i++)); do
 		[[ -S $CT_AGENT_SOCK ]] && break
@@ -103,6 +103,11 @@ agent_start() {
 	for k; do
 		"$CT" add -q "$(key_file "$k")" || return
 	done
+}
+
+# keeper: the pid of the process of that agent that holds its keys
+keeper() {
+	pgrep -x -P "$AGENT_PID" ct-keeper
 }
 
 # agent_stop: ends it by SIGTERM and waits; fails if a sanitizer or a signal ended it instead. Fine without an agent.

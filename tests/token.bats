@@ -270,9 +270,12 @@ scan() { # scan [--data-keys FILE] KEYS WHERE…: prints what it found
 	[ "$(id -u)" = 0 ] || skip_or_fail "needs root, who reads every memory"
 	agent_with "token $URI verify=$T/a.verify"
 	held "$PWD/ready" "$T/a.safetensors"
+	local keeper
+	keeper=$(keeper)
 	gcore -o agent "$AGENT_PID" >/dev/null 2>&1
+	gcore -o agent "$keeper" >/dev/null 2>&1
 	gcore -o client "$CLIENT" >/dev/null 2>&1
-	run -0 scan "$T/a.jwk" "$AGENT_PID" "$CLIENT" "agent.$AGENT_PID" "client.$CLIENT"
+	run -0 scan "$T/a.jwk" "$AGENT_PID" "$keeper" "$CLIENT" "agent.$AGENT_PID" "agent.$keeper" "client.$CLIENT"
 	echo "$output"
 	[ ${#lines[@]} = 1 ]
 	[[ $output == "scanned "* ]]
@@ -284,13 +287,68 @@ scan() { # scan [--data-keys FILE] KEYS WHERE…: prints what it found
 
 	agent_stop
 	AGENT_OPTS=()
+	AGENT_VIA=("$PROBES/refuse" memfd_secret --)
 	agent_start "$T/a.jwk"
 	held "$PWD/ready2" "$T/a.safetensors"
 	gcore -o client2 "$CLIENT" >/dev/null 2>&1
 	run -0 scan "$T/a.jwk" "$CLIENT" "client2.$CLIENT"
 	echo "$output"
 	[ ${#lines[@]} = 1 ]
-	run -0 scan "$T/a.jwk" "$AGENT_PID"
+	run -0 scan "$T/a.jwk" "$(keeper)"
 	says "master a raw"
 	kill "$CLIENT"
+}
+
+# A token is somebody else's program, on a wire: one that does not come back would have been the end of all service, and of ct remove.
+@test "a token that hangs is an error with its name; all else goes on, and so does it when it comes back" {
+	export P11_REAL=$MODULE P11_HANG=$PWD/hang
+	agent_with "token ${URI/$MODULE/$BUILD/standins/p11.so} verify=$T/a.verify"
+	"$CT" add -q "$T/b.jwk"
+	decrypts "$T/a.safetensors"
+	touch hang
+	run -3 "$CT" decrypt -q "$T/a.safetensors" out
+	says ENOKEY 'the token "ct test" has not unwrapped' "within 8 s"
+	# who needs no key, and who removes one, is served; who needs one hears at once why not
+	run -0 "$CT" status
+	run -3 "$CT" decrypt -q "$T/b.safetensors" out
+	says ENOKEY 'the token "ct test" has not answered an earlier question'
+	run -3 "$CT" add "$T/b.jwk"
+	says ENOKEY "hangs in a token"
+	run -0 "$CT" remove 2
+	run -0 "$CT" list
+	[[ $output != *"master b"* ]]
+	[ ! -e out ]
+	rm hang
+	local i
+	for ((i = 0; i < 300; i++)); do
+		! "$CT" add -q "$T/b.jwk" || break
+		sleep 0.1
+	done
+	decrypts "$T/a.safetensors"
+	decrypts "$T/b.safetensors"
+	# killed while it hangs, with keys: neither process stays
+	touch hang
+	"$CT" decrypt -q "$T/a.safetensors" out 2>said &
+	local keeper client=$!
+	keeper=$(keeper)
+	for ((i = 0; i < 300; i++)); do # it sleeps in the stand-in, not in poll()
+		[ "$(cut -d ' ' -f 1 "/proc/$keeper/syscall")" != 7 ] && break
+		sleep 0.1
+	done
+	kill -9 "$AGENT_PID"
+	wait "$client" || true
+	for ((i = 0; i < 300; i++)); do
+		kill -0 "$keeper" 2>/dev/null || break
+		sleep 0.1
+	done
+	run ! kill -0 "$keeper"
+	rm -r "$AGENT_DIR"
+	unset AGENT_PID AGENT_DIR
+	# and ended as it should be
+	rm hang
+	agent_with "token ${URI/$MODULE/$BUILD/standins/p11.so} verify=$T/a.verify"
+	decrypts "$T/a.safetensors"
+	touch hang
+	run -3 "$CT" decrypt -q "$T/a.safetensors" out
+	agent_stop
 }

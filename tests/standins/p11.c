@@ -1,9 +1,10 @@
 /*
  * A PKCS#11 module that has bad days: it hands all calls on to the real one, $P11_REAL, and fails where a test tells it to. For tokens that softhsm2
- * is not: unplugged, about to lock their PIN, without AES-GCM.
+ * is not: unplugged, about to lock their PIN, without AES-GCM; while there is a file $P11_HANG it does not come back from a decryption.
  */
 #include <dlfcn.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "cryptoki.h"
 
@@ -79,7 +80,12 @@ static ck_rv decrypt_begin(ck_ulong session, struct ck_mechanism *m, ck_ulong ke
 
 static ck_rv decrypt(ck_ulong session, uint8_t *in, ck_ulong len, uint8_t *out, ck_ulong *out_len)
 {
-	ck_rv rv = real->decrypt(session, in, len, out, out_len);
+	const char *hang = getenv("P11_HANG");
+	ck_rv rv;
+
+	while (hang && access(hang, F_OK) == 0)
+		usleep(20000);
+	rv = real->decrypt(session, in, len, out, out_len);
 
 	return p11_decrypt_says ? p11_decrypt_says : rv;
 }

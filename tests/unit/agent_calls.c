@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -27,9 +28,12 @@
 
 #include "calls.h"
 #include "check.h"
+#include "secret.h"
 
-enum way { FRONT, FRONT_SYSLOG, MODULES };
+enum way { FRONT, FRONT_SYSLOG, KEEPER, MODULES };
 
+static pid_t victim;
+static int both[2]; /* of a pair */
 static int log_socket, other_socket, server; /* the first two could be connected to the third */
 static char folder[] = "/tmp/ctcallsXXXXXX", log_path[100], file[100];
 
@@ -159,6 +163,37 @@ static int do_signal(void)
 	return answer(kill(getppid(), 0));
 }
 
+/* The victim is waited for by nobody, so that its number stays. */
+static int do_kill_keeper(void)
+{
+	return answer(kill(victim, SIGKILL));
+}
+
+/* What the keeper does all day. */
+static int do_keep(void)
+{
+	struct iovec v = { file, 1 };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
+	struct secret *s = secret_new_hidden(32), *t = secret_new(32);
+	void *p = malloc(20 << 20);
+	bool done = s && t && p && sendmsg(both[0], &m, MSG_NOSIGNAL) == 1 && recvmsg(both[1], &m, MSG_DONTWAIT) == 1;
+
+	free(p);
+	secret_free(s);
+	secret_free(t);
+	return done ? 0 : EINVAL;
+}
+
+static int do_read_file(void)
+{
+	return answer(open(file, O_RDONLY));
+}
+
+static int do_write_2(void)
+{
+	return answer(write(2, "", 0));
+}
+
 static int do_exec(void)
 {
 	char *argv[] = { "true", NULL };
@@ -187,6 +222,16 @@ static int do_namespace(void)
 static int do_clone_namespace(void)
 {
 	long p = syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0);
+
+	if (p == 0)
+		_exit(0);
+	return answer(p);
+}
+
+static int do_clone3_namespace(void)
+{
+	uint64_t args[11] = { CLONE_NEWUSER, 0, 0, 0, SIGCHLD }; /* struct clone_args */
+	long p = syscall(SYS_clone3, args, sizeof args);
 
 	if (p == 0)
 		_exit(0);
@@ -269,18 +314,46 @@ static const struct {
 	{ do_userfaultfd, "userfaultfd", FRONT, DIES },
 	{ do_bpf, "bpf", FRONT, DIES },
 	{ do_int80, "32 bits", FRONT, DIES },
+	{ do_kill_keeper, "kill the keeper", FRONT, 0 },
+	{ do_keep, "keep", KEEPER, 0 },
+	{ do_read_file, "keeper: open a file", KEEPER, ENOSYS },
+	{ do_append, "keeper: write a file", KEEPER, ENOSYS },
+	{ do_write_2, "keeper: write", KEEPER, ENOSYS },
+	{ do_list, "keeper: list a folder", KEEPER, ENOSYS },
+	{ do_inet, "keeper: a network socket", KEEPER, ENOSYS },
+	{ do_unix, "keeper: a socket", KEEPER, ENOSYS },
+	{ do_connect_log, "keeper: connect", KEEPER, ENOSYS },
+	{ do_fork, "keeper: fork", KEEPER, ENOSYS },
+	{ do_thread, "keeper: a thread", KEEPER, ENOSYS },
+	{ do_map_code, "keeper: map code", KEEPER, EACCES },
+	{ do_protect_code, "keeper: make data code", KEEPER, EACCES },
+	{ do_dumpable, "keeper: become dumpable", KEEPER, ENOSYS },
+	{ do_signal, "keeper: signal somebody", KEEPER, ENOSYS },
+	{ do_exec, "keeper: execute", KEEPER, DIES },
+	{ do_ptrace, "keeper: trace", KEEPER, DIES },
+	{ do_read_other, "keeper: read another's memory", KEEPER, DIES },
+	{ do_io_uring, "keeper: io_uring", KEEPER, DIES },
+	{ do_int80, "keeper: 32 bits", KEEPER, DIES },
 	{ do_serve, "serve, with modules", MODULES, 0 },
 	{ do_append, "write, with modules", MODULES, 0 },
 	{ do_unix, "a socket, with modules", MODULES, 0 },
 	{ do_thread, "a thread, with modules", MODULES, 0 },
 	{ do_fork, "fork, with modules", MODULES, 0 },
 	{ do_clone_namespace, "a child in a namespace, with modules", MODULES, EPERM },
+	{ do_clone3_namespace, "the same by clone3", MODULES, ENOSYS },
 	{ do_exec, "execute, with modules", MODULES, DIES },
 	{ do_ptrace, "trace, with modules", MODULES, DIES },
 	{ do_namespace, "a namespace, with modules", MODULES, DIES },
 	{ do_io_uring, "io_uring, with modules", MODULES, DIES },
 	{ do_int80, "32 bits, with modules", MODULES, DIES },
 };
+
+static int take(enum way way, struct err *err)
+{
+	if (way == MODULES)
+		return calls_modules(err);
+	return way == KEEPER ? calls_keeper(err) : calls_front(way == FRONT_SYSLOG ? log_socket : -1, victim, err);
+}
 
 /* 0 … 255: what it came to; DIES: SIGSYS; -2: something else. */
 static int tried(int (*act)(void), enum way way)
@@ -291,7 +364,7 @@ static int tried(int (*act)(void), enum way way)
 	if (p == 0) {
 		struct err why;
 
-		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || (way == MODULES ? calls_modules(&why) : calls_front(way == FRONT_SYSLOG ? log_socket : -1, &why)))
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || take(way, &why))
 			_exit(255);
 		_exit(act());
 	}
@@ -307,8 +380,12 @@ static bool prepare(void)
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
 	int fd;
 
-	if (!mkdtemp(folder))
+	if (!mkdtemp(folder) || socketpair(AF_UNIX, SOCK_SEQPACKET, 0, both) < 0)
 		return false;
+	victim = fork();
+	if (victim == 0)
+		for (;;)
+			pause();
 	snprintf(file, sizeof file, "%s/file", folder);
 	snprintf(log_path, sizeof log_path, "%s/log", folder);
 	memcpy(at.sun_path, log_path, sizeof log_path);
@@ -332,6 +409,8 @@ int main(void)
 		if (got != tries[i].want)
 			fprintf(stderr, "%s: %d, not %d\n", tries[i].name, got, tries[i].want);
 	}
+	kill(victim, SIGKILL);
+	waitpid(victim, NULL, 0);
 	unlink(file);
 	unlink(log_path);
 	rmdir(folder);
