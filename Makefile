@@ -101,12 +101,12 @@ $(BUILD)/unit/shim_%: $(BUILD)/obj/tests/unit/shim_%.o $(SHIM_OBJS) $(BUILD)/lib
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LINK) -Wl,--allow-multiple-definition -pie -o $@ $^ -l:libcrypto.a -ldl
 
-# Unit tests of the agent's parts.
+# Unit tests of the agent's parts; what a test defines itself takes the place of the agent's function of that name.
 $(BUILD)/obj/tests/unit/agent_%.o: ALL_CFLAGS += -Iagent
 $(BUILD)/unit/agent_%: $(BUILD)/obj/tests/unit/agent_%.o $(filter-out %/main.o,$(AGENT_OBJS)) $(BUILD)/libct.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LINK) -pie -o $@ $^ -lcrypto
+	$(Q)$(CC) $(LINK) -Wl,--allow-multiple-definition -pie -o $@ $^ -lcrypto
 
 # And of the policy engine's.
 $(BUILD)/obj/tests/unit/engine_%.o: ALL_CFLAGS += -Iengine

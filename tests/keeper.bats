@@ -208,8 +208,8 @@ appears() { # appears FILE: within 30 s
 	done
 	run -0 ask '{"v":1,"op":"list"}'
 	says '"sets":1'
-	head -c 50 "$F/keys.jwk" >cut
-	run -0 ask '{"v":1,"op":"add"}' cut
+	head -c 50 "$F/keys.jwk" >short
+	run -0 ask '{"v":1,"op":"add"}' short
 	says '"error":"EBADMSG"'
 	run -0 "${PEER[@]}" open "$F/model.safetensors" "$F/keys.jwk"
 }
