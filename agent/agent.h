@@ -30,7 +30,7 @@ struct agent {
 	struct audit *audit;
 	struct engine *engine; /* engine_there() says whether there is one */
 	struct confirm *confirm;
-	struct hardening hardening, keeper_hardening;
+	struct hardening hardening;
 	struct passphrase lock; /* set: locked */
 	int64_t started_ms;     /* clock_boot_ms() */
 	int64_t unlock_at_ms;   /* clock_boot_ms(): no try before, because the last passphrase was wrong */

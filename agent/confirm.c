@@ -229,7 +229,7 @@ static bool may_ask(struct confirm *c, bool other)
 static struct confirm_answer *ask(struct confirm *c, uint64_t set, const struct who *w, struct peer *peer, const struct crypto_info *info, bool other)
 {
 	struct confirm_answer *a = put(c, set, w, CONFIRM_ASKED);
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY);
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	struct buf text = BUF_INIT;
 
 	put_question(&text, set, peer, info);

@@ -28,7 +28,7 @@ struct licences {
 	struct entry all[KEYSTORE_SETS_MAX];
 	struct licence_clock clock;
 	struct licence_lists lists;
-	bool clock_opened, told_back;
+	bool told_back;
 	int64_t tick_ms;
 };
 
@@ -66,23 +66,23 @@ bool licences_any(const struct agent *a)
 
 /* ---- clock and lists ---- */
 
-static void open_clock(struct agent *a, const char *path, struct err *err)
+int licences_configure(struct agent *a, const struct config *c, struct err *err)
 {
-	if (licence_clock_open(&a->licences->clock, path, err) < 0)
-		agent_log(a, "licences: the latest time that was seen: %s", err->text);
-	a->licences->clock_opened = true;
+	if (licence_lists_name(&a->licences->lists, c->revoked, c->revoked_count) < 0)
+		return err_sys(err, ENOMEM, "the lists of revoked licences");
+	return 0;
 }
 
-int licences_configure(struct agent *a, const struct config *c, struct err *err)
+int licences_start(struct agent *a, struct err *err)
 {
 	struct licences *l = a->licences;
 
-	if (licence_lists_name(&l->lists, c->revoked, c->revoked_count) < 0)
-		return err_sys(err, ENOMEM, "the lists of revoked licences");
-	if (!c->clock)
-		return 0;
-	open_clock(a, c->clock, err);
-	return l->clock.bad ? -1 : 0;
+	if (licence_clock_open(&l->clock, a->config->clock, err) < 0) {
+		agent_log(a, "licences: the latest time that was seen: %s", err->text);
+		if (l->clock.bad && a->config->clock)
+			return -1;
+	}
+	return licences_configure(a, a->config, err);
 }
 
 static void say_list(void *arg, const struct licence_lists_file *f)
@@ -201,8 +201,6 @@ int licences_put(struct agent *a, uint64_t set, struct licence *x, struct err *e
 	if (!x)
 		return 0;
 	l->all[l->count++] = (struct entry){ .set = set, .x = x }; /* no more than there are sets */
-	if (!l->clock_opened)
-		open_clock(a, NULL, &(struct err){ 0 });
 	licence_lists_look(&l->lists, say_list, a);
 	l->tick_ms = 0;
 	return 0;

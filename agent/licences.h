@@ -22,7 +22,13 @@ struct licences; /* opaque */
 struct licences *licences_new(void); /* NULL: no memory */
 void licences_free(struct licences *l);
 
-/* What the configuration says of clock and lists; at the start, and after it was read anew. -1: the clock's file, which it names, cannot be used; ENOMEM. */
+/*
+ * At the start, while files can still be written: the clock's file, and licences_configure(). -1: the one that the configuration names cannot be used (without the
+ * default one all goes on, and status says so); ENOMEM.
+ */
+int licences_start(struct agent *a, struct err *err);
+
+/* What the configuration says of lists; again when it was read anew. -1: ENOMEM. */
 int licences_configure(struct agent *a, const struct config *c, struct err *err);
 
 /*

@@ -270,6 +270,7 @@ static int serve(const struct options *o, struct config *config, const struct ha
 	struct listener l = { .fd = -1, .lock = -1 };
 	struct reload reload;
 	struct notify notify;
+	struct hardening of_keeper;
 	struct err why = { 0 };
 	sigset_t ends;
 	int signals = -1, r = -1;
@@ -278,7 +279,7 @@ static int serve(const struct options *o, struct config *config, const struct ha
 	if (config_check(config, o->engine, &why) < 0 || notify_init(&notify, &why) < 0 || (o->engine && engine_start(&engine, o->engine, &why) < 0))
 		return complain(&why);
 	confirm_start(&confirm, getenv("CT_ASKPASS"));
-	a.keys = keystore_start(&config->tokens, !o->foreground, &a.keeper_hardening, &why);
+	a.keys = keystore_start(&config->tokens, !o->foreground, &of_keeper, &why);
 	if (!a.keys || reload_init(&reload, config, o->config, o->foreground, &why) < 0)
 		goto out;
 	reload.listener = &l;
@@ -300,7 +301,7 @@ static int serve(const struct options *o, struct config *config, const struct ha
 		err_sys(&why, errno, "no memory to start with");
 		goto out;
 	}
-	if (licences_configure(&a, config, &why) < 0 ||
+	if (licences_start(&a, &why) < 0 ||
 	    (o->passed ? listener_adopt(&l, NOTIFY_LISTEN_FD, path, &why) : listener_open(&l, path, config->allow_count > 0, &why)))
 		goto out;
 	if (o->foreground) {
@@ -311,6 +312,7 @@ static int serve(const struct options *o, struct config *config, const struct ha
 	}
 	if (ready >= 0)
 		close(ready);
+	harden_front(&a.hardening, audit.syslog ? audit.fd : -1, keystore_keeper(a.keys), &of_keeper);
 	notify_ready(&notify);
 	r = server_run(&a, l.fd, signals, follow, &why);
 	notify_stopping(&notify);

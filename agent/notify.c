@@ -28,18 +28,15 @@ int notify_init(struct notify *n, struct err *err)
 		n->to.sun_path[0] = '\0'; /* then its length says where the name ends */
 	n->len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + (path[0] == '/'));
 	unsetenv("NOTIFY_SOCKET");
-	return 0;
+	n->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	return n->fd < 0 ? err_sys(err, errno, "a socket for NOTIFY_SOCKET") : 0;
 }
 
 /* A manager that does not listen is its own business. */
 static void tell(const struct notify *n, const char *text)
 {
-	int fd = n->len ? socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
-
-	if (fd < 0)
-		return;
-	sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT, (const struct sockaddr *)&n->to, n->len);
-	close(fd);
+	if (n->len)
+		sendto(n->fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT, (const struct sockaddr *)&n->to, n->len);
 }
 
 void notify_ready(const struct notify *n)

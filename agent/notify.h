@@ -18,9 +18,10 @@
 struct notify {
 	struct sockaddr_un to;
 	socklen_t len; /* 0: nobody is told */
+	int fd;        /* to tell by, made while sockets can be made */
 };
 
-/* Reads and takes away NOTIFY_SOCKET: what the agent starts is not to speak for it. -1: it is there and is no address. */
+/* Reads and takes away NOTIFY_SOCKET: what the agent starts is not to speak for it. -1: it is there and is no address; no descriptor. */
 int notify_init(struct notify *n, struct err *err);
 
 void notify_ready(const struct notify *n);

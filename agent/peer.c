@@ -12,10 +12,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#ifndef SO_PEERPIDFD
-#define SO_PEERPIDFD 77
-#endif
-
 #define CGROUP_TEXT_MAX 16384 /* a line a hierarchy; more than that is not believed */
 
 bool peer_of(struct peer *p, int fd)

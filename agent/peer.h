@@ -6,10 +6,15 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include "err.h"
 #include "sha256.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
 
 #define PEER_REMOVED " (deleted)" /* how the kernel's word on a path ends where that was removed; names may end so, too */
 

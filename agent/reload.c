@@ -40,6 +40,11 @@ void reload_release(struct reload *r)
 	free(r->path);
 }
 
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
 /* The new configuration, if it may take the running one's place. */
 static int read_new(const struct reload *r, const struct agent *a, struct config *fresh, struct err *err)
 {
@@ -47,6 +52,8 @@ static int read_new(const struct reload *r, const struct agent *a, struct config
 		return -1;
 	if (!tokens_same(&fresh->tokens, &r->running->tokens))
 		return err_set(err, ERR_FORMAT, "token lines cannot change while the agent runs: start it anew");
+	if (!same_text(fresh->clock, r->running->clock))
+		return err_set(err, ERR_FORMAT, "the clock line cannot change while the agent runs: start it anew");
 	return listener_admit(r->listener, fresh->allow_count > 0, err);
 }
 

@@ -1,6 +1,8 @@
 /* status: how the agent is doing. For everybody who may open. */
 #include "request_inner.h"
 
+#include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -15,6 +17,17 @@ static void put_licences(struct agent *a, struct reply *reply)
 	reply_json(reply, "licensing", &state);
 	buf_release(&licences);
 	buf_release(&state);
+}
+
+/* true, or the name of what it failed with */
+static void put_measure(struct reply *reply, const char *name, int missing)
+{
+	const char *why = strerrorname_np(missing);
+
+	if (missing)
+		reply_string(reply, name, why ? why : "EUNKNOWN");
+	else
+		reply_bool(reply, name, true);
 }
 
 int request_status(struct agent *a, struct reply *reply)
@@ -38,11 +51,10 @@ int request_status(struct agent *a, struct reply *reply)
 	reply_string(reply, "policy_engine", engine_state(a->engine));
 	reply_number(reply, "audit_lost", a->audit->lost);
 	reply_object(reply, "hardening");
-	reply_bool(reply, "no_dump", a->hardening.no_dump && a->keeper_hardening.no_dump);
-	reply_bool(reply, "no_core", a->hardening.no_core && a->keeper_hardening.no_core);
-	reply_bool(reply, "no_new_privs", a->hardening.no_new_privs && a->keeper_hardening.no_new_privs);
-	reply_bool(reply, "memory_locked", keystore_in_locked_memory(a->keys));
-	reply_bool(reply, "memory_hidden", keystore_in_hidden_memory(a->keys));
+	for (int i = 0; i < HARDEN_STEPS; i++)
+		put_measure(reply, harden_name(i), a->hardening.missing[i]);
+	put_measure(reply, "memory_locked", keystore_in_locked_memory(a->keys) ? 0 : ENOMEM);
+	put_measure(reply, "memory_hidden", keystore_in_hidden_memory(a->keys) ? 0 : EOPNOTSUPP);
 	reply_object_end(reply);
 	return reply_end(reply);
 }

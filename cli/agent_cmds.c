@@ -10,6 +10,7 @@
 
 #include "askpass.h"
 #include "cli.h"
+#include "hardening.h"
 #include "json.h"
 #include "licences.h"
 #include "text.h"
@@ -343,13 +344,6 @@ static const char STATUS_HELP[] =
 	"      --json   as JSON\n"
 	"      --help, --version\n";
 
-static bool is_true(const struct json *j, int object, const char *name)
-{
-	int tok = json_get(j, object, name);
-
-	return tok >= 0 && json_type(j, tok) == JSON_TRUE;
-}
-
 static uint64_t number_of(const struct json *j, int object, const char *name)
 {
 	int tok = json_get(j, object, name);
@@ -370,6 +364,13 @@ static void show_licence(const struct json *j, int object)
 	       licence_date(day, (int64_t)number_of(j, object, "until") - 1), number_of(j, object, "days_left"));
 	printf("             after %s nothing opens %s%s any more\n", licence_date(day, (int64_t)number_of(j, object, "ends") - 1),
 	       shown(j, object, "opens", "its files", opens, sizeof opens), files > 1 ? " and others" : "");
+}
+
+static bool is_true(const struct json *j, int object, const char *name)
+{
+	int tok = json_get(j, object, name);
+
+	return tok >= 0 && json_type(j, tok) == JSON_TRUE;
 }
 
 /* What is not as it should be. */
@@ -421,10 +422,7 @@ static void show_status(const struct agent_addr *addr, const struct agent_reply 
 		else if (json_is(&j, m.key, "audit_lost") && n > 0)
 			printf("  audit:     %" PRIu64 " LINES LOST\n", n);
 		else if (json_is(&j, m.key, "hardening") && object)
-			printf("  hardening: %s, %s, %s, %s\n", is_true(&j, m.value, "no_dump") ? "not traceable" : "TRACEABLE",
-			       is_true(&j, m.value, "no_core") ? "no core dump" : "CORE DUMPS",
-			       is_true(&j, m.value, "no_new_privs") ? "no new privileges" : "NEW PRIVILEGES",
-			       is_true(&j, m.value, "memory_locked") ? "keys in locked memory" : "KEYS CAN REACH SWAP (raise ulimit -l)");
+			hardening_show(&j, m.value);
 	}
 	json_release(&j);
 }

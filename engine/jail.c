@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "filter.h"
+#include "sandbox.h"
 #include "secret.h"
 #include "sys.h"
 
@@ -101,44 +101,6 @@ static int limits(unsigned long data, struct err *err)
 	return 0;
 }
 
-/* --- Landlock: every right of the kernel's version, and a rule for none --- */
-
-#ifndef SYS_landlock_create_ruleset
-#define SYS_landlock_create_ruleset 444
-#define SYS_landlock_restrict_self 446
-#endif
-#define LANDLOCK_VERSION 1u
-
-/* The kernel's structure, as far as ABI 7 has it; older kernels take a shorter one. */
-struct ruleset {
-	uint64_t fs, net, scoped;
-};
-
-static int landlock(bool *there, struct err *err)
-{
-	long abi = sys3(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_VERSION);
-	struct ruleset all = { .fs = (1u << 13) - 1 };
-	size_t size = abi >= 6 ? sizeof all : abi >= 4 ? 2 * sizeof(uint64_t) : sizeof(uint64_t);
-	long fd, r;
-
-	*there = abi > 0;
-	if (abi == -ENOSYS || abi == -EOPNOTSUPP)
-		return 0;
-	if (abi <= 0)
-		return err_sys(err, (int)-abi, "Landlock");
-	all.fs |= abi >= 2 ? 1u << 13 : 0; /* moving between folders */
-	all.fs |= abi >= 3 ? 1u << 14 : 0; /* truncate */
-	all.fs |= abi >= 5 ? 1u << 15 : 0; /* ioctl of devices */
-	all.net = 3;                       /* TCP: bind, connect */
-	all.scoped = 3;                    /* abstract sockets, signals to those outside */
-	fd = sys3(SYS_landlock_create_ruleset, &all, size, 0);
-	if (fd < 0)
-		return err_sys(err, (int)-fd, "Landlock");
-	r = sys2(SYS_landlock_restrict_self, fd, 0);
-	sys_close((int)fd);
-	return r < 0 ? err_sys(err, (int)-r, "Landlock") : 0;
-}
-
 int jail_enter(bool *has_landlock, struct err *err)
 {
 	unsigned long data = 0, threads = 0;
@@ -153,7 +115,7 @@ int jail_enter(bool *has_landlock, struct err *err)
 	signal(SIGPIPE, SIG_IGN);
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return err_sys(err, errno, "prctl");
-	if (landlock(has_landlock, err) || limits(data, err))
+	if (sandbox_landlock(has_landlock, err) || limits(data, err))
 		return -1;
 	return filter_install(err);
 }

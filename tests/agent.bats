@@ -405,14 +405,11 @@ gone() { # gone PID: within 5 s
 	says serve
 }
 
-# The kernel's word on what the agent says of itself.
-@test "status, and the hardening that it claims" {
+# Who stops an agent by hand takes the pid from there; the mode keeps other users' clients from even asking.
+@test "status names the process; the socket is its user's alone" {
 	agent_start
 	run -0 ask '{"v":1,"op":"status"}'
-	says "\"pid\":$AGENT_PID" '"no_core":true,"no_dump":true,"no_new_privs":true'
-	grep -q '^Max core file size *0 *0 ' "/proc/$AGENT_PID/limits"
-	grep -q '^NoNewPrivs:[[:space:]]*1' "/proc/$AGENT_PID/status"
-	[ "$(stat -c %u "/proc/$AGENT_PID/environ")" = 0 ] # not dumpable: root's, whosever the process is
+	says "\"pid\":$AGENT_PID"
 	[ "$(stat -c %a "$CT_AGENT_SOCK")" = 600 ]
 }
 
@@ -566,32 +563,6 @@ gone() { # gone PID: within 5 s
 	says "ENOENT"
 	run -3 "$BUILD/ct-agent" -s "$dir/$(printf 'x%.0s' {1..110})"
 	says "ENAMETOOLONG"
-}
-
-# The rights of the protocol's table, each with a peer who has them and one who has not.
-@test "another user is refused; one that the configuration admits may open, and no more" {
-	root_needed "to be two users"
-	printf 'allow-uid 12345\n' >"$T/conf"
-	AGENT_OPTS=(-c "$T/conf")
-	agent_start
-	add aes256gcm.jwk
-	chmod 711 "$AGENT_DIR"
-	local d=$AGENT_DIR/x op
-	mkdir "$d" && cp "$ROOT"/tests/{peer,judge}.py "$M" "$d" && chmod -R a+rX "$d"
-	export PYTHONPATH=$d PYTHONDONTWRITEBYTECODE=1
-	PEER=(/usr/bin/python3 "$d/peer.py")
-	run -0 as 12345 "${PEER[@]}" open "$d/${M##*/}"
-	says serve
-	for op in list lock unlock remove add; do
-		run -0 as 12345 "${PEER[@]}" ask "{\"v\":1,\"op\":\"$op\",\"all\":true}"
-		says '"error":"EPERM"'
-	done
-	run -0 as 12345 "${PEER[@]}" ask '{"v":1,"op":"status"}'
-	says '"ok":true'
-	run -0 as 12346 "${PEER[@]}" open "$d/${M##*/}"
-	says '"error":"EKEYREJECTED"' 'does not admit uid 12346'
-	run -0 as 12346 "${PEER[@]}" ask '{"v":1,"op":"ping"}'
-	says '"error":"EKEYREJECTED"'
 }
 
 # A stranger's socket that is believed gets the file's header, and may serve keys of its own.

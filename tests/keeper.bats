@@ -114,7 +114,7 @@ appears() { # appears FILE: within 30 s
 		run -0 ask '{"v":1,"op":"status"}'
 		says "\"keeper\":$keeper"
 		if [ $way = plain ]; then
-			says '"memory_hidden":false'
+			says '"memory_hidden":"EOPNOTSUPP"'
 		elif python3 -c 'import ctypes, sys; sys.exit(ctypes.CDLL(None).syscall(447, 0) < 0)'; then # memfd_secret
 			says '"memory_hidden":true'
 		else

@@ -49,6 +49,7 @@ struct call {
 #define CALL(name) { #name, SYS_##name, 0 }
 static const struct call calls[] = {
 	CALL(userfaultfd), CALL(ptrace), CALL(io_uring_setup), CALL(memfd_create), CALL(process_vm_readv), CALL(membarrier), CALL(clone3), CALL(memfd_secret),
+	CALL(seccomp), CALL(prctl), CALL(prlimit64), CALL(capset), CALL(mlock),
 	IOCTL(UFFDIO_API), IOCTL(UFFDIO_REGISTER), IOCTL(UFFDIO_COPY), IOCTL(UFFDIO_MOVE), IOCTL(UFFDIO_WRITEPROTECT),
 	IOCTL(USERFAULTFD_IOC_NEW),
 };
