@@ -261,8 +261,8 @@ def decrypt_some(model, mutants):
 def decrypt(folder):
     model = Model(folder, DECRYPTED, dict((n, k) for n, k, _ in SMALL)[DECRYPTED])
     mutants = model.mutants(False)
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda i: decrypt_some(model, mutants[i::2]), range(2)))
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:  # each waits for the disk, and for a tick of the clock, most of the time
+        list(pool.map(lambda i: decrypt_some(model, mutants[i::6]), range(6)))
     print(f"ct decrypt, {model.name}: {len(mutants)} changes")
 
 
