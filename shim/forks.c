@@ -1,6 +1,7 @@
 #include "forks.h"
 
 #include "choice.h"
+#include "guard.h"
 #include "heap.h"
 #include "signals.h"
 #include "stats.h"
@@ -18,6 +19,8 @@ void forks_after(void)
 
 void forks_child(bool threads)
 {
+	if (threads)
+		guard_start();
 	signals_fork_child();
 	heap_fork_child();
 	views_fork_child();
