@@ -37,12 +37,13 @@ def say(text):
 
 
 class Model:
-    def __init__(self, folder):
-        self.folder, self.name = folder, folder.name
+    def __init__(self, folder, variant):
+        self.folder, self.name, self.variant = folder, folder.name, variant
         self.plain = folder / "plain/model.safetensors"
         self.opened = {}
 
     def ct(self, variant=None):
+        variant = variant or self.variant
         return self.folder / (f"ct-{variant}" if variant else "ct") / "model.safetensors"
 
     def keys(self, variant=None):
@@ -130,27 +131,22 @@ class Bench:
     def floor(self, case, model, *flags, who="floor", variant=None, names=None, file=None, count=1):
         table = self.table(model, variant, names)
         file = file or model.ct(variant)
-        self.evict(file)
         args = [BUILD / "bench/floor", "-a", model.encrypted(variant).cipher, *flags, file, table]
-        procs = [subprocess.Popen([str(a) for a in args], stdout=subprocess.PIPE, text=True) for _ in range(count)]
-        for p in procs:
-            line = p.stdout.readline().split()
-            self.end(case, who, p, float(line[0]) if line else None)
+        self.command(case, who, args, (file,), own_clock=True, count=count)
 
-    def end(self, case, who, process, seconds):
-        """The end of a program without our clock in it: its own seconds where it prints them."""
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0 or seconds is None:
-            sys.exit(f"bench: {case}, {who}: status {process.returncode}")
-        self.note(case, who, {"seconds": seconds, "cpu": usage.ru_utime + usage.ru_stime, "peak": usage.ru_maxrss * 1024})
-
-    def command(self, case, who, args, reads=()):
+    def command(self, case, who, args, reads=(), own_clock=False, count=1):
+        """count programs of ours at once, without Python; own_clock: they print their seconds themselves."""
         self.evict(*reads)
-        start = time.perf_counter()
-        p = subprocess.Popen([str(a) for a in args], stdout=subprocess.DEVNULL)
-        os.waitid(os.P_PID, p.pid, os.WEXITED | os.WNOWAIT)
-        self.end(case, who, p, time.perf_counter() - start)
+        outs = [self.work / f"out{i}" for i in range(count)]
+        procs = [subprocess.Popen([str(a) for a in (BUILD / "bench/usage", out, *args)], stdout=subprocess.PIPE, text=True) for out in outs]
+        for p, out in zip(procs, outs):
+            line = p.communicate()[0].split()
+            if p.returncode != 0:
+                sys.exit(f"bench: {case}, {who}: status {p.returncode}")
+            seconds, cpu, peak = float(line[0]), float(line[1]), int(line[2])
+            if own_clock:
+                seconds = float(out.read_text().split()[0])
+            self.note(case, who, {"seconds": seconds, "cpu": cpu, "peak": peak})
 
     def reader(self, case, who, mode, file, arg):
         self.evict(file)
@@ -340,6 +336,7 @@ def main():
     p = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--models", type=listed, default=list(models.MODELS), metavar="NAME,…", help="of " + ",".join(models.MODELS) + " (default: all)")
     p.add_argument("--only", type=listed, default=[], metavar="CASE,…", help="cases whose name begins so: open, torch, 'torch qwen3', encrypt, start …")
+    p.add_argument("--variant", choices=models.VARIANTS, help="measures with files that were encrypted so, instead of by default")
     p.add_argument("--runs", type=int, default=5, metavar="N", help="rounds (default 5)")
     p.add_argument("--json", type=pathlib.Path, metavar="FILE", help="writes all samples there")
     p.add_argument("--cold", action="store_true", help="takes the files out of the page cache before each sample")
@@ -355,14 +352,17 @@ def main():
     where = machine()
     with tempfile.TemporaryDirectory(prefix="ctb") as work, tempfile.TemporaryDirectory(prefix="ctb", dir=o.tmpfs) as tmpfs:
         bench = Bench(pathlib.Path(work), o)
-        wants_variants = not o.only or any(p.startswith("torch gpt2 ") or p in ("torch", "torch gpt2") for p in o.only)
-        made = [Model(models.make(o.dir, n, BUILD / "ct", models.VARIANTS if n == "gpt2" and wants_variants else ())) for n in o.models]
+        wants_variants = not o.variant and (not o.only or any(p.startswith("torch gpt2 ") or p == "torch" for p in o.only))
+        made = []
+        for name in o.models:
+            extra = list(models.VARIANTS) if name == "gpt2" and wants_variants else [o.variant] if o.variant else []
+            made.append(Model(models.make(o.dir, name, BUILD / "ct", extra), o.variant))
         bench.untouched = []
         keys = [k for m in made for k in m.folder.glob("*/keys.jwk")]
         with agent(pathlib.Path(work), keys):
             for model in made:
                 loading(bench, model)
-                if model.name == "gpt2":
+                if model.name == "gpt2" and wants_variants:
                     variants(bench, model)
                 if model.name == "qwen3":
                     files(bench, model, pathlib.Path(tmpfs))
