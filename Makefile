@@ -1,5 +1,5 @@
 # ctshim: `make help` lists the targets.
-# Knobs: V=1 (show commands), SANITIZE=address,undefined (builds into build-address-undefined/), PREFIX, DESTDIR, BUILD.
+# Knobs: V=1 (show commands), SANITIZE=address,undefined (builds into build-address-undefined/), PREFIX, DESTDIR, BUILD, OPENSSL_PREFIX.
 
 CC ?= gcc
 PREFIX ?= /usr/local
@@ -15,11 +15,30 @@ else
 say = @:
 endif
 
+# libcrypto: a static one in OPENSSL_PREFIX, by default what scripts/openssl left; else (or OPENSSL_PREFIX= empty) the system's.
+OPENSSL_PREFIX ?= $(patsubst %/lib/libcrypto.a,%,$(wildcard .openssl/lib/libcrypto.a))
+ifeq ($(OPENSSL_PREFIX),)
+CRYPTO := -lcrypto
+CRYPTO_STATIC := -l:libcrypto.a
+CRYPTO_FLAGS := -DCT_CRYPTO='"of the system"'
+else
+CRYPTO := $(firstword $(wildcard $(OPENSSL_PREFIX)/lib/libcrypto.a $(OPENSSL_PREFIX)/lib64/libcrypto.a))
+CRYPTO_STATIC := $(CRYPTO)
+CRYPTO_FLAGS := -isystem $(OPENSSL_PREFIX)/include -DCT_CRYPTO='"built in"'
+$(if $(CRYPTO),,$(error there is no libcrypto.a in $(OPENSSL_PREFIX)/lib))
+endif
+# What was built with another one is built anew.
+CRYPTO_MARK := $(BUILD)/obj/openssl
+CRYPTO_IS := $(strip $(OPENSSL_PREFIX) $(if $(OPENSSL_PREFIX),$(file <$(OPENSSL_PREFIX)/stamp)))
+ifneq ($(file <$(CRYPTO_MARK)),$(CRYPTO_IS))
+.PHONY: $(CRYPTO_MARK)
+endif
+
 WARN := -Wall -Wextra -Wshadow -Wconversion -Werror -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2
 CFLAGS ?= -O2 -g
 HARDEN := -fstack-protector-strong -U_FORTIFY_SOURCE
 ALL_CFLAGS := -std=gnu11 $(CFLAGS) $(WARN) $(HARDEN) -fPIC -fvisibility=hidden -ffile-prefix-map=$(CURDIR)=. \
-	-pthread -D_GNU_SOURCE -DCT_VERSION='"$(VERSION)"' -DCT_LIBDIR='"$(PREFIX)/lib"' -Ilib -MMD -MP
+	-pthread -D_GNU_SOURCE -DCT_VERSION='"$(VERSION)"' -DCT_LIBDIR='"$(PREFIX)/lib"' $(CRYPTO_FLAGS) -Ilib -MMD -MP
 LINK := -pthread -Wl,-z,relro,-z,now,-z,noexecstack
 ifneq ($(SANITIZE),)
 ALL_CFLAGS += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -58,9 +77,12 @@ help:
 	@echo 'make bench-untouched  what it costs programs that never open a model (tests/bench/untouched --help)'
 	@echo 'make soak          the storm of tests/lazy_storm.bats, 60 s per method'
 	@echo 'make clean         removes build directories'
-	@echo 'knobs: V=1  SANITIZE=address,undefined  PREFIX=  DESTDIR=  CFLAGS='
+	@echo 'knobs: V=1  SANITIZE=address,undefined  PREFIX=  DESTDIR=  CFLAGS=  OPENSSL_PREFIX='
 
-$(BUILD)/obj/%.o: %.c Makefile
+$(CRYPTO_MARK):
+	@mkdir -p $(@D) && printf '%s\n' '$(CRYPTO_IS)' >$@
+
+$(BUILD)/obj/%.o: %.c Makefile $(CRYPTO_MARK)
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
@@ -74,15 +96,15 @@ $(BUILD)/libct.a: $(LIB_OBJS)
 $(BUILD)/libctshim.so: $(SHIM_OBJS) $(BUILD)/libct.a shim/exports.map
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LINK) -shared -Wl,-soname,libctshim.so -Wl,--version-script,shim/exports.map -Wl,--exclude-libs,ALL \
-		-Wl,-Bsymbolic -Wl,-z,initfirst -o $@ $(SHIM_OBJS) $(BUILD)/libct.a -l:libcrypto.a -ldl
+		-Wl,-Bsymbolic -Wl,-z,initfirst -o $@ $(SHIM_OBJS) $(BUILD)/libct.a $(CRYPTO_STATIC) -ldl
 
 $(BUILD)/ct: $(CLI_OBJS) $(BUILD)/libct.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LINK) $(STAY_OFF) -pie -o $@ $^ -lcrypto
+	$(Q)$(CC) $(LINK) $(STAY_OFF) -pie -o $@ $^ $(CRYPTO)
 
 $(BUILD)/ct-agent: $(AGENT_OBJS) $(BUILD)/libct.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LINK) $(STAY_OFF) -pie -o $@ $^ -lcrypto
+	$(Q)$(CC) $(LINK) $(STAY_OFF) -pie -o $@ $^ $(CRYPTO)
 
 # No OpenSSL: what runs strangers' policies has nothing to do with keys.
 $(BUILD)/ct-policy-rego: $(ENGINE_OBJS) $(BUILD)/libct.a
@@ -92,7 +114,7 @@ $(BUILD)/ct-policy-rego: $(ENGINE_OBJS) $(BUILD)/libct.a
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libct.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LINK) -pie -o $@ $^ -lcrypto
+	$(Q)$(CC) $(LINK) -pie -o $@ $^ $(CRYPTO)
 
 # Unit tests of the shim have its hooks in themselves, in front of libc's, and its constructor runs. What a test defines itself takes
 # the place of the shim's function of that name.
@@ -100,14 +122,14 @@ $(BUILD)/obj/tests/unit/shim_%.o: ALL_CFLAGS += -Ishim
 $(BUILD)/unit/shim_%: $(BUILD)/obj/tests/unit/shim_%.o $(SHIM_OBJS) $(BUILD)/libct.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LINK) -Wl,--allow-multiple-definition -pie -o $@ $^ -l:libcrypto.a -ldl
+	$(Q)$(CC) $(LINK) -Wl,--allow-multiple-definition -pie -o $@ $^ $(CRYPTO_STATIC) -ldl
 
 # Unit tests of the agent's parts; what a test defines itself takes the place of the agent's function of that name.
 $(BUILD)/obj/tests/unit/agent_%.o: ALL_CFLAGS += -Iagent
 $(BUILD)/unit/agent_%: $(BUILD)/obj/tests/unit/agent_%.o $(filter-out %/main.o,$(AGENT_OBJS)) $(BUILD)/libct.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LINK) -Wl,--allow-multiple-definition -pie -o $@ $^ -lcrypto
+	$(Q)$(CC) $(LINK) -Wl,--allow-multiple-definition -pie -o $@ $^ $(CRYPTO)
 
 # And of the policy engine's.
 $(BUILD)/obj/tests/unit/engine_%.o: ALL_CFLAGS += -Iengine
@@ -123,10 +145,10 @@ $(BUILD)/probes/%: tests/probes/%.c tests/probes/probe.h tests/probes/doors.h Ma
 	$(Q)$(CC) -std=gnu11 -O1 -g -Wall -Wextra -Werror -pthread -D_GNU_SOURCE -o $@ $< -ldl
 
 # What the benchmarks measure with; the OpenSSL of the floor is the shim's own.
-$(BUILD)/bench/%: tests/bench/%.c tests/bench/bench.h Makefile
+$(BUILD)/bench/%: tests/bench/%.c tests/bench/bench.h Makefile $(CRYPTO_MARK)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -pthread -D_GNU_SOURCE -o $@ $< -l:libcrypto.a -ldl
+	$(Q)$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -pthread -D_GNU_SOURCE $(CRYPTO_FLAGS) -o $@ $< $(CRYPTO_STATIC) -ldl
 
 # What stands for a library that tests cannot have.
 $(BUILD)/standins/libcuda.so.1: tests/standins/libcuda.c Makefile

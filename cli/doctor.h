@@ -61,9 +61,11 @@ enum doctor_probed doctor_probe(const char *preload, struct doctor_report *r, st
 
 /* doctor_probe.c */
 bool doctor_shim(struct doctor *d, struct finding *f);
-bool doctor_openssl(struct doctor *d, struct finding *f);
 bool doctor_preload(struct doctor *d, struct finding *f);
 bool doctor_ptrace(struct doctor *d, struct finding *f);
+
+/* doctor_crypto.c; measures for some milliseconds */
+bool doctor_openssl(struct doctor *d, struct finding *f);
 
 /* doctor_machine.c */
 bool doctor_method(struct doctor *d, struct finding *f);

@@ -240,13 +240,6 @@ bool doctor_shim(struct doctor *d, struct finding *f)
 	return doctor_remedy(f, "install both again (make install)");
 }
 
-bool doctor_openssl(struct doctor *d, struct finding *f)
-{
-	const char *v = d->report.openssl;
-
-	return v[0] && doctor_say(f, DOCTOR_OK, "inside the shim: %s", TEXT(v, strlen(v)));
-}
-
 /* LD_PRELOAD=libctshim.so, without a folder: what the loader finds, where ct run takes the file beside ct. */
 bool doctor_preload(struct doctor *d, struct finding *f)
 {

@@ -1,3 +1,4 @@
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -54,7 +55,7 @@ int main(int argc, char **argv)
 		return CLI_OK;
 	}
 	if (strcmp(argv[1], "--version") == 0) {
-		puts("ct " CT_VERSION);
+		printf("ct " CT_VERSION "\n%s, %s\n", OpenSSL_version(OPENSSL_VERSION), CT_CRYPTO);
 		return CLI_OK;
 	}
 	fprintf(stderr, "ct: there is no command %s; see ct --help\n", TEXT(argv[1], strlen(argv[1])));

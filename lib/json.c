@@ -114,6 +114,28 @@ static unsigned int member_end(const struct json *j)
 	return i < j->jsmn.toknext || j->tokenized ? i : 0;
 }
 
+/* Eight bytes of which none is a control character, a quote, a backslash or beyond ASCII: what most of a header consists of. */
+static bool is_simple(const char *s)
+{
+	const uint64_t ones = 0x0101010101010101u, highs = ones << 7;
+	uint64_t w, quote, slash;
+	memcpy(&w, s, sizeof w);
+	quote = w ^ ones * '"';
+	slash = w ^ ones * '\\';
+	return ((w | (w - ones * 0x20) | (quote - ones) | (slash - ones)) & highs) == 0;
+}
+
+/* Length of a run at s that needs no thought: printable ASCII without escapes. */
+static size_t simple_run(const char *s, size_t len)
+{
+	size_t i = 0;
+	while (len - i >= 8 && is_simple(s + i))
+		i += 8;
+	while (i < len && s[i] >= 0x20 && s[i] != '\\' && s[i] != '"')
+		i++;
+	return i;
+}
+
 /* ---- strictness: what stands between and inside the tokens ---- */
 
 static size_t skip_space(const struct json *j, size_t at, size_t end)
@@ -178,15 +200,6 @@ static size_t string_char(const char *s, size_t len, uint32_t *cp)
 		return 0;
 	*cp = 0x10000 + (((uint32_t)hi - 0xd800) << 10) + ((uint32_t)lo - 0xdc00);
 	return 12;
-}
-
-/* Length of the longest run at s that needs no thought: printable ASCII without quotes and escapes. */
-static size_t simple_run(const char *s, size_t len)
-{
-	size_t i = 0;
-	while (i < len && s[i] >= 0x20 && s[i] != '\\')
-		i++;
-	return i;
 }
 
 static bool string_valid(const char *s, size_t len)
@@ -334,8 +347,10 @@ static int check_depth(const struct json *j, struct err *err)
 		} else if (c == ']' || c == '}') {
 			depth -= depth > 0;
 		} else if (c == '"') {
-			while (p < end && *p != '"')
-				p += *p == '\\' ? 2 : 1;
+			while (p < end && *p != '"') {
+				size_t n = simple_run(p, (size_t)(end - p));
+				p += n > 0 ? n : *p == '\\' ? 2 : 1;
+			}
 			p++;
 		}
 	}

@@ -6,6 +6,7 @@
 #define CROSSED_ENOUGH 3  /* borders of tensors, until a stream is led over the next */
 #define HITS_ENOUGH 3     /* touches in order, until they are no coincidence */
 #define RUN_ENOUGH (256u << 10) /* or bytes of them */
+#define SLACK (16u << 10) /* bytes of small tensors before what stood there, on pages that they share with it */
 #define LATE_MAX 8        /* touches behind a stream, until they are taken for a new pass */
 
 static struct ahead_stream *oldest(struct ahead *a)
@@ -23,7 +24,7 @@ static struct ahead_stream *oldest(struct ahead *a)
 
 /*
  * The stream that was expected here: at its end, or within what is being read ahead for it. *late: the touch is of what the stream has passed
- * (another thread, or the same touch again); many in a row are a new pass.
+ * (another thread, or the same touch again); many in a row are a new pass. Or else one that ended where what stood there before begins.
  */
 static struct ahead_stream *expected(struct ahead *a, const struct ahead_touch *t, bool *late)
 {
@@ -41,6 +42,12 @@ static struct ahead_stream *expected(struct ahead *a, const struct ahead_touch *
 			*late = true;
 			return s;
 		}
+	}
+	for (int i = 0; i < AHEAD_STREAMS; i++) {
+		struct ahead_stream *s = &a->streams[i];
+		uint64_t far = s->to > s->next ? s->to : s->next;
+		if (s->next && far < t->page && t->before <= far + SLACK)
+			return s;
 	}
 	return NULL;
 }

@@ -3,7 +3,8 @@
  *
  * Each mapping follows a few streams of touches. A touch where a stream is expected to go on doubles how far is read ahead, up to the end of
  * the tensor: who reads a tenth of the tensors whole pays for no other. Only a stream that went on over several tensors is led
- * over the next border, by as much as it has read in order. MADV_RANDOM: none; MADV_SEQUENTIAL: at once and over borders.
+ * over the next border, by as much as it has read in order. What stood there before is no gap in the order: loaders touch the first byte of each tensor,
+ * and read all of them afterwards. MADV_RANDOM: none; MADV_SEQUENTIAL: at once and over borders.
  *
  * The streams are under the ranges' lock; this module is the arithmetic alone and touches nothing else.
  */
@@ -36,6 +37,7 @@ struct ahead {
 /* What a touch is, in bytes of the file. */
 struct ahead_touch {
 	uint64_t page, page_end;   /* the page that was touched */
+	uint64_t before;           /* from here to page everything stood there already: nobody could see it being read */
 	uint64_t unit_end;         /* what is put in place for it ends here */
 	uint64_t ahead;            /* and what is decrypted for it, here */
 	uint64_t tensor_end;       /* end of the tensor that holds the byte that was touched (the page's first, if that is all that is known) */

@@ -12,6 +12,13 @@
 #include <stdbool.h>
 
 /*
+ * Has the kernel make the process's table of descriptors as large as it will have to be, while there is one thread: with more each enlargement
+ * waits until all processors have seen it, 10 ms and longer. Without memory or leave, that is so. Some microseconds; for the constructor. A
+ * child of a fork inherits the size with the first descriptor of ours; before that a sandbox may forbid it to open anything.
+ */
+void guard_start(void);
+
+/*
  * Takes fd over: moves it to a high number. Returns the new number, or -errno (EMFILE: the process has all it may have); fd is closed
  * either way. A static table: nothing is allocated, nothing waits. A thread that closes every descriptor at this very moment may
  * still close the new one, as it may close what any open() is about to return.

@@ -12,6 +12,7 @@
 
 #include "config.h"
 #include "forks.h"
+#include "guard.h"
 #include "heap.h"
 #include "real.h"
 #include "report.h"
@@ -45,6 +46,7 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 	config_read();
 	real_resolve();
 	if (!config.off) {
+		guard_start();
 		views_start();
 		heap_install();
 		streams_start();

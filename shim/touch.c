@@ -10,13 +10,25 @@
 
 static _Atomic uint64_t signalled; /* faults that came by a signal */
 
+/* Where the unit before the page begins if it is there, else the page. */
+static uint64_t there_before(const struct range *r, uint64_t page)
+{
+	uint64_t begin, end;
+	if (page <= r->at)
+		return page;
+	file_unit(r->m->v->file, page - 1, &begin, &end);
+	uint64_t first = ranges_page_up(begin);
+	return first < page && method_now()->present(r, first, page) ? begin : page;
+}
+
 static void note(const struct range *r, uintptr_t addr)
 {
 	const struct file *f = r->m->v->file;
 	uint64_t touched = r->at + (addr - r->base), page = touched & ~(uint64_t)(ranges_page() - 1), size = file_size(f);
 	if (page >= size)
 		return;
-	struct ahead_touch t = { .page = page, .page_end = page + ranges_page(), .limit = r->m->end, .most = budget_most(), .advice = r->advice };
+	struct ahead_touch t = { .page = page, .before = there_before(r, page), .page_end = page + ranges_page(), .limit = r->m->end,
+		                     .most = budget_most(), .advice = r->advice };
 	if (t.page_end > size)
 		t.page_end = size;
 	if (t.limit > size)

@@ -20,7 +20,7 @@ print([k for k in json.load(open(sys.argv[1]))["keys"] if k["kty"].lower() == sy
 		[[ $output == *"  $c "* ]]
 	done
 	run -0 "$CT" --version
-	[[ $output == "ct "[0-9]* ]]
+	[[ ${lines[0]} == "ct "[0-9]* && ${lines[1]} == "OpenSSL "[0-9]*", "* ]]
 	for c in keygen encrypt decrypt rewrap inspect policy verify run doctor add list remove lock unlock status; do
 		run -0 --separate-stderr "$CT" "$c" --help
 		[[ $output == "usage: ct $c"* && -z $stderr ]]
