@@ -29,6 +29,8 @@ struct agent {
 	struct licences *licences;
 	struct audit *audit;
 	struct engine *engine; /* engine_there() says whether there is one */
+	struct engine *remote; /* who judges remote policies; none: nobody */
+	bool refuse_remote;    /* by --remote; or config->refuse_remote */
 	struct confirm *confirm;
 	struct hardening hardening;
 	struct passphrase lock; /* set: locked */

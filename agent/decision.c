@@ -79,8 +79,8 @@ static void cannot_be_judged(struct policy_decision *d, const char *whose, const
 }
 
 /* DECISION_READY: *d refuses, or the engine has said yes; *says is what it said. */
-static enum decision_state by_engine(struct decision *state, struct agent *a, const struct input_file *file, const char *whose, struct str policy,
-                                     struct peer *peer, struct policy_decision *d, const char **says)
+static enum decision_state by_engine(struct decision *state, struct agent *a, struct engine *engine, const struct input_file *file, const char *whose,
+                                     struct str policy, struct peer *peer, struct policy_decision *d, const char **says)
 {
 	size_t spare = peer_rights(peer, true) == PEER_MAY_ALL ? 0 : DECISION_SLOTS_OWN;
 	char words[ENGINE_WORDS_MAX] = "";
@@ -92,13 +92,14 @@ static enum decision_state by_engine(struct decision *state, struct agent *a, co
 		if (state->answered)
 			return DECISION_PENDING;
 		r = has_input(state, a, file, peer) ?
-		            (state->slot = engine_ask(a->engine, policy, (struct str){ state->input.data, state->input.len }, spare, &why)) :
+		            (state->slot = engine_ask(engine, policy, (struct str){ state->input.data, state->input.len }, spare, &why)) :
 		            err_sys(&why, ENOMEM, "the policy's input");
 		if (r == -1 && why.code == ERR_NONE)
 			return DECISION_PENDING; /* none is free for it */
 		state->asking = r >= 0;
+		state->engine = engine;
 	}
-	r = state->asking ? engine_answer(a->engine, state->slot, &v, words, &why) : -1;
+	r = state->asking ? engine_answer(engine, state->slot, &v, words, &why) : -1;
 	if (r == 0)
 		return DECISION_PENDING;
 	state->answered = state->asking;
@@ -120,10 +121,10 @@ static enum decision_state by_file(struct decision *state, struct agent *a, cons
 {
 	const struct crypto_info *c = file->info;
 
-	if (a->config->refuse_remote && !policy_is_default(c->remote)) {
+	if ((a->refuse_remote || a->config->refuse_remote) && !policy_is_default(c->remote)) {
 		state->file_says = "remote";
 		d->disposition = WIRE_REFUSE;
-		snprintf(d->reason, sizeof d->reason, "it has a remote policy, and this agent's configuration refuses such files (remote refuse)");
+		snprintf(d->reason, sizeof d->reason, "it has a remote policy, and this agent refuses such files (remote refuse)");
 	} else if (policy_is_default(c->local)) {
 		state->file_says = "default";
 	} else if (!engine_there(a->engine)) {
@@ -132,8 +133,19 @@ static enum decision_state by_file(struct decision *state, struct agent *a, cons
 		snprintf(d->reason, sizeof d->reason, "its policy is not the default one (package model, allow = true), and this agent has no policy engine to "
 		         "ask: start it with --policy-engine exec:PROGRAM");
 	} else {
-		return by_engine(state, a, file, "its", c->local, peer, d, &state->file_says);
+		return by_engine(state, a, a->engine, file, "its", c->local, peer, d, &state->file_says);
 	}
+	return DECISION_READY;
+}
+
+/* The default text is true, also where nobody judges. */
+static enum decision_state by_remote(struct decision *state, struct agent *a, const struct input_file *file, struct peer *peer, struct policy_decision *d)
+{
+	struct str policy = file->info->remote;
+
+	state->remote_says = policy_is_default(policy) ? "default" : "ignored";
+	if (!policy_is_default(policy) && engine_there(a->remote))
+		return by_engine(state, a, a->remote, file, "its remote", policy, peer, d, &state->remote_says);
 	return DECISION_READY;
 }
 
@@ -142,7 +154,7 @@ static enum decision_state by_operator(struct decision *state, struct agent *a, 
 	const char *text = a->config->standing;
 
 	if (text)
-		return by_engine(state, a, file, "the operator's", (struct str){ text, strlen(text) }, peer, d, &state->operator_says);
+		return by_engine(state, a, a->engine, file, "the operator's", (struct str){ text, strlen(text) }, peer, d, &state->operator_says);
 	state->operator_says = "none";
 	return DECISION_READY;
 }
@@ -166,6 +178,13 @@ static enum decision_state by_policies(struct decision *state, struct agent *a, 
 	d->disposition = WIRE_SERVE;
 	if (state->step == DECISION_FILE) {
 		if (by_file(state, a, file, peer, d) == DECISION_PENDING)
+			return DECISION_PENDING;
+		if (!go_on(state, d))
+			return DECISION_READY;
+		state->step = DECISION_REMOTE;
+	}
+	if (state->step == DECISION_REMOTE) {
+		if (by_remote(state, a, file, peer, d) == DECISION_PENDING)
 			return DECISION_PENDING;
 		if (!go_on(state, d))
 			return DECISION_READY;
@@ -200,20 +219,20 @@ enum decision_state decision_ask(struct decision *state, struct agent *a, const 
 	return DECISION_READY;
 }
 
-void decision_release(struct decision *state, struct agent *a)
+void decision_release(struct decision *state)
 {
 	if (state->asking)
-		engine_drop(a->engine, state->slot);
+		engine_drop(state->engine, state->slot);
 	buf_release(&state->input);
 	buf_release(&state->claims);
 	*state = (struct decision){ 0 };
 }
 
-void decision_restart(struct decision *state, struct agent *a)
+void decision_restart(struct decision *state)
 {
 	struct decision again = { .claims = state->claims, .explain = state->explain };
 
 	state->claims = (struct buf)BUF_INIT;
-	decision_release(state, a);
+	decision_release(state);
 	*state = again;
 }

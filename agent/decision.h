@@ -1,5 +1,5 @@
 /*
- * decision: what an authenticated header's policy, the operator's own, and after them the rules of the configuration say about this request. All
+ * decision: what an authenticated header's policies, the operator's own, and after them the rules of the configuration say about this request. All
  * must allow.
  *
  * Without an engine only the default text is true (lib/policy.h). While an engine is asked the decision is PENDING: the connection waits in that
@@ -27,8 +27,9 @@ enum decision_state { DECISION_READY, DECISION_PENDING };
 
 /* How far one request has come. */
 struct decision {
-	enum { DECISION_FILE, DECISION_STANDING, DECISION_RULES } step;
-	bool asking; /* the engine, in that slot */
+	enum { DECISION_FILE, DECISION_REMOTE, DECISION_STANDING, DECISION_RULES } step;
+	bool asking; /* that engine, in that slot */
+	struct engine *engine;
 	int slot;
 	bool answered; /* in this turn: its next question comes behind those of others who have waited longer */
 	struct buf input;
@@ -38,10 +39,10 @@ struct decision {
 	bool explain;
 	struct policy_decision no;
 	/*
-	 * What each says, static text: "default", "none", "true", "false", "undefined", "error" (no verdict), "remote" (refused for its remote policy); the rules'
+	 * What each says, static text: "default", "none", "true", "false", "undefined", "error" (no verdict), "remote" (refused for its remote policy), "ignored" (a remote policy that nobody judges); the rules'
 	 * a disposition. NULL: not asked yet.
 	 */
-	const char *file_says, *operator_says, *rules_say;
+	const char *file_says, *remote_says, *operator_says, *rules_say;
 };
 
 /* The file, which must be verified, by a key of that set. Stores the decision in *d when READY; may be asked again for another set. */
@@ -49,9 +50,9 @@ enum decision_state decision_ask(struct decision *state, struct agent *a, const 
                                  struct policy_decision *d);
 
 /* From the beginning, because the configuration is another. */
-void decision_restart(struct decision *state, struct agent *a);
+void decision_restart(struct decision *state);
 
 /* Gives up a question that is under way. */
-void decision_release(struct decision *state, struct agent *a);
+void decision_release(struct decision *state);
 
 #endif

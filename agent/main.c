@@ -27,7 +27,7 @@
 
 struct options {
 	bool foreground, kill;
-	const char *sock, *config, *engine, *audit;
+	const char *sock, *config, *engine, *remote, *audit;
 	bool audit_required;
 	bool passed; /* a socket of systemd's at NOTIFY_LISTEN_FD */
 	unsigned int lifetime_s;
@@ -50,6 +50,8 @@ static const char usage[] =
 	"  -P FOLLOW_PID  end when that process ends\n"
 	"      --policy-engine exec:PROGRAM ARGS\n"
 	"                 who judges policies (docs/POLICY.md); without one only the default policy is true\n"
+	"      --remote ignore|refuse|exec:PROGRAM ARGS\n"
+	"                 files with a remote policy of their own: open them all the same (the default), never, or as that program says\n"
 	"      --audit stderr|syslog|FILE\n"
 	"                 a line of JSON for each decision\n"
 	"      --audit-required\n"
@@ -88,6 +90,7 @@ static int parse_options(struct options *o, int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{ "policy-engine", required_argument, NULL, 'E' },
+		{ "remote", required_argument, NULL, 'r' },
 		{ "audit", required_argument, NULL, 'A' },
 		{ "audit-required", no_argument, NULL, 'R' },
 		{ "help", no_argument, NULL, 'H' },
@@ -124,6 +127,9 @@ static int parse_options(struct options *o, int argc, char **argv)
 		case 'E':
 			o->engine = optarg;
 			break;
+		case 'r':
+			o->remote = optarg;
+			break;
 		case 'A':
 			o->audit = optarg;
 			break;
@@ -144,7 +150,7 @@ static int parse_options(struct options *o, int argc, char **argv)
 		return bad_usage("it takes options only");
 	if (o->audit_required && !o->audit)
 		return bad_usage("--audit-required goes with --audit");
-	if (o->kill && (o->audit || o->foreground || o->config || o->lifetime_s || o->follow || o->engine))
+	if (o->kill && (o->audit || o->foreground || o->config || o->lifetime_s || o->follow || o->engine || o->remote))
 		return bad_usage("-k goes with -s only");
 	if (o->sock && !*o->sock)
 		return bad_usage("-s takes the path of a socket");
@@ -259,14 +265,22 @@ static void announce(const char *path, pid_t pid)
 	fflush(stdout);
 }
 
+static int take_remote(struct agent *a, const char *what, struct err *err)
+{
+	if (!what || strcmp(what, "ignore") == 0)
+		return 0;
+	a->refuse_remote = strcmp(what, "refuse") == 0;
+	return a->refuse_remote ? 0 : engine_start(a->remote, what, err);
+}
+
 /* The process that serves. ready: a pipe to the waiting parent, -1 in the foreground. */
 static int serve(const struct options *o, struct config *config, const struct hardening *hardening, const char *path, int follow,
                  int ready)
 {
-	struct engine engine = ENGINE_NONE;
+	struct engine engine = ENGINE_NONE, remote = ENGINE_NONE;
 	struct confirm confirm = CONFIRM_NONE;
 	struct audit audit = AUDIT_NONE;
-	struct agent a = { .config = config, .engine = &engine, .confirm = &confirm, .audit = &audit, .hardening = *hardening, .started_ms = clock_boot_ms(), .log = o->foreground };
+	struct agent a = { .config = config, .engine = &engine, .remote = &remote, .confirm = &confirm, .audit = &audit, .hardening = *hardening, .started_ms = clock_boot_ms(), .log = o->foreground };
 	struct listener l = { .fd = -1, .lock = -1 };
 	struct reload reload;
 	struct notify notify;
@@ -278,6 +292,8 @@ static int serve(const struct options *o, struct config *config, const struct ha
 	/* Before a socket, a key or a signal mask is there that the launchers would inherit; after them the keeper, whose socket they are not to have. */
 	if (config_check(config, o->engine, &why) < 0 || notify_init(&notify, &why) < 0 || (o->engine && engine_start(&engine, o->engine, &why) < 0))
 		return complain(&why);
+	if (take_remote(&a, o->remote, &why) < 0)
+		goto out;
 	confirm_start(&confirm, getenv("CT_ASKPASS"));
 	a.keys = keystore_start(&config->tokens, !o->foreground, &of_keeper, &why);
 	if (!a.keys || reload_init(&reload, config, o->config, o->foreground, &why) < 0)
@@ -319,6 +335,7 @@ static int serve(const struct options *o, struct config *config, const struct ha
 out:
 	audit_close(&audit);
 	engine_stop(&engine);
+	engine_stop(&remote);
 	confirm_stop(&confirm);
 	keystore_free(a.keys);
 	constraints_clear(&a.constraints);

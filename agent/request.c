@@ -255,7 +255,7 @@ void request_release(struct request *rq, struct agent *a)
 	if (rq->adding)
 		keystore_give_up(a->keys, rq->place);
 	rq->adding = false;
-	decision_release(&rq->decision, a);
+	decision_release(&rq->decision);
 	constraints_release(&rq->asked);
 	if (rq->about_other)
 		peer_release(&rq->other);

@@ -200,6 +200,7 @@ static void explain_reply(const struct request *rq, const struct policy_decision
 	if (d->reason[0])
 		reply_string(reply, "reason", d->reason);
 	reply_string(reply, "policy", state->file_says);
+	reply_string(reply, "remote_policy", state->remote_says);
 	reply_string(reply, "operator_policy", state->operator_says);
 	reply_string(reply, "rules", state->rules_say);
 	reply_string(reply, "licence", rq->licence_says);

@@ -49,6 +49,7 @@ int request_status(struct agent *a, struct reply *reply)
 	reply_number(reply, "failed", a->opens.failed);
 	reply_object_end(reply);
 	reply_string(reply, "policy_engine", engine_state(a->engine));
+	reply_string(reply, "remote_engine", engine_state(a->remote));
 	reply_number(reply, "audit_lost", a->audit->lost);
 	reply_object(reply, "hardening");
 	for (int i = 0; i < HARDEN_STEPS; i++)

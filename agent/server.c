@@ -196,7 +196,7 @@ static int next_timeout(const struct server *s, int64_t next_expiry)
 	return left < 0 ? 0 : left > 60000 ? 60000 : (int)left + 1;
 }
 
-enum { POLL_LISTEN, POLL_SIGNALS, POLL_FOLLOW, POLL_ENGINE, POLL_CONFIRM, POLL_KEEPER, POLL_CONNS };
+enum { POLL_LISTEN, POLL_SIGNALS, POLL_FOLLOW, POLL_ENGINE, POLL_REMOTE, POLL_CONFIRM, POLL_KEEPER, POLL_CONNS };
 
 static size_t fill(const struct server *s, struct pollfd *p, struct conn **who, struct server *own)
 {
@@ -247,6 +247,10 @@ static int loop(struct server *s, struct pollfd *p, struct conn **who, struct er
 			p[POLL_ENGINE].fd = -1;
 			agent_log(s->a, "the process that starts the policy engine has ended: what needs it is refused until the agent is started anew");
 		}
+		if (p[POLL_REMOTE].revents && engine_events(s->a->remote) < 0) {
+			p[POLL_REMOTE].fd = -1;
+			agent_log(s->a, "the process that starts the program for remote policies has ended: what needs it is refused until the agent is started anew");
+		}
 		if (p[POLL_CONFIRM].revents && confirm_events(s->a->confirm) < 0)
 			p[POLL_CONFIRM].fd = -1;
 		if (p[POLL_KEEPER].revents && keystore_events(s->a->keys, err) < 0)
@@ -280,6 +284,7 @@ int server_run(struct agent *a, int listen_fd, int signal_fd, int follow, struct
 	p[POLL_SIGNALS] = (struct pollfd){ signal_fd, POLLIN, 0 };
 	p[POLL_FOLLOW] = (struct pollfd){ follow, POLLIN, 0 };
 	p[POLL_ENGINE] = (struct pollfd){ a->engine->launcher.sock, POLLIN, 0 };
+	p[POLL_REMOTE] = (struct pollfd){ a->remote->launcher.sock, POLLIN, 0 };
 	p[POLL_CONFIRM] = (struct pollfd){ a->confirm->launcher.sock, POLLIN, 0 };
 	p[POLL_KEEPER] = (struct pollfd){ keystore_fd(a->keys), POLLIN, 0 };
 	r = loop(s, p, who, err);

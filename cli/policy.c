@@ -278,7 +278,7 @@ static int show_input(struct buf *b, const struct secret *input, struct err *err
 
 /* What stands in the reply, as text. */
 struct answer {
-	char policy[16], operator_policy[16], rules[16], licence[16], constraints[16];
+	char policy[16], remote_policy[16], operator_policy[16], rules[16], licence[16], constraints[16];
 };
 
 static void take(const struct json *j, const struct json_member *m, const char *name, char *place, size_t cap)
@@ -302,6 +302,7 @@ static int read_answer(struct answer *a, const struct agent_reply *reply, struct
 	json_begin(&j, reply->json.data, reply->json.len);
 	while ((r = json_next(&j, &m, err)) > 0) {
 		take(&j, &m, "policy", a->policy, sizeof a->policy);
+		take(&j, &m, "remote_policy", a->remote_policy, sizeof a->remote_policy);
 		take(&j, &m, "operator_policy", a->operator_policy, sizeof a->operator_policy);
 		take(&j, &m, "rules", a->rules, sizeof a->rules);
 		take(&j, &m, "licence", a->licence, sizeof a->licence);
@@ -329,6 +330,7 @@ static int show_json(struct buf *b, const struct options *o, const struct answer
 		text_json(b, o->model, strlen(o->model));
 		put_json(b, "disposition", wire_disposition_name(reply->disposition));
 		put_json(b, "policy", a->policy);
+		put_json(b, "remote_policy", a->remote_policy);
 		put_json(b, "operator_policy", a->operator_policy);
 		put_json(b, "rules", a->rules);
 		put_json(b, "reason", reply->reason);
@@ -359,6 +361,8 @@ static int show_text(struct buf *b, const struct options *o, const struct answer
 	}
 	buf_puts(b, "\n  its policy:            ");
 	buf_puts(b, TEXT(a->policy, strlen(a->policy)));
+	buf_puts(b, "\n  its remote policy:     ");
+	buf_puts(b, TEXT(a->remote_policy, strlen(a->remote_policy)));
 	buf_puts(b, "\n  the operator's policy: ");
 	buf_puts(b, TEXT(a->operator_policy, strlen(a->operator_policy)));
 	buf_puts(b, "\n  the rules:             ");

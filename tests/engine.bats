@@ -540,18 +540,21 @@ waiting_for() {
 }
 
 # A file that is meant to be judged elsewhere, too, would be served by who was told not to.
-@test "remote policies: carried by default, refused on request" {
+@test "remote policies: carried by default, refused or judged on request" {
+	model no "# false"
 	python3 - "$ROOT/tests" <<-'EOF'
 		import base64, json, struct, sys
 		sys.path.insert(0, sys.argv[1])
 		import judge
-		raw = open("default.safetensors", "rb").read()
-		n, _, meta, tensors = judge.split(raw)
-		meta["__policy__"] = judge.text({"local": judge.DEFAULT_POLICY, "remote": "package model\nallow = false"})
 		key = [k for k in json.load(open("k.jwk"))["keys"] if k["kty"] == "okp"][0]
-		meta["__signature__"] = base64.b64encode(judge.ed25519_sign(base64.b64decode(key["d"]), judge.signed_bytes(meta, tensors))).decode()
-		head = judge.canonical(meta, tensors, ()).ljust(n)
-		open("remote.safetensors", "wb").write(struct.pack("<Q", n) + head + raw[8 + n:])
+		for name, local, remote in (("remote", None, "# false\npackage model\nallow = false"), ("yes", None, "# true"), ("maybe", None, "# undefined"),
+		                            ("dead", None, "# dies"), ("no", "# false\n", "# true")):
+		    raw = open("no.safetensors" if local else "default.safetensors", "rb").read()
+		    n, _, meta, tensors = judge.split(raw)
+		    meta["__policy__"] = judge.text({"local": local or judge.DEFAULT_POLICY, "remote": remote})
+		    meta["__signature__"] = base64.b64encode(judge.ed25519_sign(base64.b64decode(key["d"]), judge.signed_bytes(meta, tensors))).decode()
+		    head = judge.canonical(meta, tensors, ()).ljust(n)
+		    open(f"{name}.safetensors", "wb").write(struct.pack("<Q", n) + head + raw[8 + n:])
 	EOF
 	with --audit "$PWD/audit"
 	run -0 "$CT" verify remote.safetensors
@@ -563,6 +566,33 @@ waiting_for() {
 	run -0 "$CT" verify default.safetensors
 	run -1 "$CT" verify remote.safetensors
 	[[ $output == *"EKEYREJECTED: "*remote* ]]
+	agent_stop
+	with --remote refuse
+	run -1 "$CT" verify remote.safetensors
+	[[ $output == *"EKEYREJECTED: "*remote* ]]
+	agent_stop
+	with
+	run -0 "$CT" policy explain remote.safetensors
+	[[ $output == *"its remote policy:     ignored"* ]]
+	agent_stop
+	with --remote "$ENGINE judge of remote ones"
+	run -0 "$CT" verify default.safetensors yes.safetensors
+	run -1 "$CT" verify remote.safetensors
+	[[ $output == *"EKEYREJECTED: its remote policy says no: "* ]]
+	run -1 "$CT" verify maybe.safetensors
+	[[ $output == *"EKEYREJECTED: its remote policy says no (data.model.allow is undefined)"* ]]
+	run -1 "$CT" verify dead.safetensors
+	[[ $output == *"EKEYREJECTED: its remote policy cannot be judged: "* ]]
+	run -1 "$CT" verify no.safetensors
+	[[ $output == *"EKEYREJECTED: its policy says no: "* ]]
+	grep -q '"of", "remote", "ones"' saw/*/facts.json
+	run -1 "$CT" policy explain remote.safetensors
+	[[ $output == *"its policy:            default"*"its remote policy:     false"* ]]
+	pkill -KILL -x -P "$AGENT_PID" ct-launcher
+	run -1 "$CT" verify yes.safetensors
+	[[ $output == *"EKEYREJECTED: its remote policy cannot be judged: the process that starts the policy engine has ended" ]]
+	run -0 "$CT" verify default.safetensors
+	run -3 "$BUILD/ct-agent" -f -s "$PWD/s" --remote nonsense
 }
 
 # The example that others start from would take a yes from what is no Rego, or leave a file behind for each policy that is killed.

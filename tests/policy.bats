@@ -276,7 +276,7 @@ judged() {
 	cp "$CT" other
 	run -0 "$CT" policy explain true.safetensors
 	[ "${lines[0]}" = "true.safetensors: would be served" ]
-	[[ ${lines[1]} == *"its policy: "*" true" && ${lines[2]} == *operator*" true" && ${lines[3]} == *"rules: "*" serve" ]]
+	[[ ${lines[1]} == *"its policy: "*" true" && ${lines[2]} == *remote*" default" && ${lines[3]} == *operator*" true" && ${lines[4]} == *"rules: "*" serve" ]]
 	[[ $output == *$'\n    input.attributes.site = "berlin"'* && $output == *$'\n    input.peer.uid = '"$(id -u)"$'\n'* ]]
 	run -0 "$CT" policy explain -q default.safetensors
 	[ -z "$output" ]
