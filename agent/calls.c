@@ -43,8 +43,6 @@ static const struct sandbox_row front[] = {
 	ALLOW(SYS_close), ALLOW(SYS_fcntl), ALLOW(SYS_flock),
 	/* /proc, and whatever OpenSSL or libc look into */
 	READING(SYS_openat, 2), ALLOW(SYS_readlinkat), ALLOW(SYS_newfstatat), ALLOW(SYS_fstat), ALLOW(SYS_statx), ALLOW(SYS_faccessat),
-	ALLOW(SYS_unlinkat), /* the socket, at the end */
-	SANDBOX_ALLOW_IF(SYS_fchmodat, 2, ~0u, 0666), SANDBOX_ALLOW_IF(SYS_fchmodat, 2, ~0u, 0600), /* it, when a reload admits others */
 	ALLOW(SYS_pwrite64), ALLOW(SYS_ftruncate), /* the latest time that was seen (licence_clock.h) */
 	/* questions to the policy engine; the end of the keeper */
 	ALLOW(SYS_memfd_create), ALLOW(SYS_pipe2),
@@ -59,8 +57,7 @@ static const struct sandbox_row front[] = {
 	ALLOW(SYS_exit), ALLOW(SYS_exit_group),
 	SANDBOX_FAIL(SYS_ioctl, ENOTTY), /* stdio asks for a terminal */
 #ifdef SYS_open
-	SANDBOX_ALLOW_IF(SYS_chmod, 1, ~0u, 0666), SANDBOX_ALLOW_IF(SYS_chmod, 1, ~0u, 0600),
-	READING(SYS_open, 1), ALLOW(SYS_readlink), ALLOW(SYS_stat), ALLOW(SYS_lstat), ALLOW(SYS_access), ALLOW(SYS_unlink), ALLOW(SYS_time),
+	READING(SYS_open, 1), ALLOW(SYS_readlink), ALLOW(SYS_stat), ALLOW(SYS_lstat), ALLOW(SYS_access), ALLOW(SYS_time),
 #endif
 };
 

@@ -157,6 +157,7 @@ int listener_open(struct listener *l, const char *path, bool others, struct err 
 		return -1;
 	}
 	if (bind_and_listen(l, others, err)) {
+		listener_remove(l);
 		listener_close(l);
 		return -1;
 	}
@@ -208,15 +209,19 @@ int listener_admit(const struct listener *l, bool others, struct err *err)
 	return 0;
 }
 
-void listener_close(struct listener *l)
+void listener_remove(const struct listener *l)
 {
 	if (is_there(l))
 		unlink(l->path);
+	if (l->lock >= 0)
+		unlink(l->lock_path); /* while it is held: take_lock() notices */
+}
+
+void listener_close(struct listener *l)
+{
 	if (l->fd >= 0)
 		close(l->fd);
-	if (l->lock >= 0) {
-		unlink(l->lock_path); /* while it is held: take_lock() notices */
+	if (l->lock >= 0)
 		close(l->lock);
-	}
 	l->fd = l->lock = -1;
 }

@@ -45,7 +45,9 @@ int listener_adopt(struct listener *l, int fd, const char *path, struct err *err
 /* Lets peers of other uids connect, or no longer. Of an adopted socket the mode is its maker's. */
 int listener_admit(const struct listener *l, bool others, struct err *err);
 
-/* Closes, and removes the socket if it is still ours. */
+/* Removes the socket, if it is still ours, and the lock's file. Before it is closed. */
+void listener_remove(const struct listener *l);
+
 void listener_close(struct listener *l);
 
 #endif

@@ -282,6 +282,7 @@ static int serve(const struct options *o, struct config *config, const struct ha
 	struct audit audit = AUDIT_NONE;
 	struct agent a = { .config = config, .engine = &engine, .remote = &remote, .confirm = &confirm, .audit = &audit, .hardening = *hardening, .started_ms = clock_boot_ms(), .log = o->foreground };
 	struct listener l = { .fd = -1, .lock = -1 };
+	struct errands errands = { .sock = -1, .listener = &l };
 	struct reload reload;
 	struct notify notify;
 	struct hardening of_keeper;
@@ -298,7 +299,7 @@ static int serve(const struct options *o, struct config *config, const struct ha
 	a.keys = keystore_start(&config->tokens, !o->foreground, &of_keeper, &why);
 	if (!a.keys || reload_init(&reload, config, o->config, o->foreground, &why) < 0)
 		goto out;
-	reload.listener = &l;
+	reload.errands = &errands;
 	reload.notify = &notify;
 	a.reload = &reload;
 	if (o->audit && audit_open(&audit, o->audit, o->audit_required, &why) < 0)
@@ -328,6 +329,8 @@ static int serve(const struct options *o, struct config *config, const struct ha
 	}
 	if (ready >= 0)
 		close(ready);
+	if (errands_start(&errands, &why) < 0)
+		goto out;
 	harden_front(&a.hardening, audit.syslog ? audit.fd : -1, keystore_keeper(a.keys), &of_keeper);
 	notify_ready(&notify);
 	r = server_run(&a, l.fd, signals, follow, &why);
@@ -341,8 +344,11 @@ out:
 	constraints_clear(&a.constraints);
 	licences_free(a.licences);
 	passphrase_clear(&a.lock);
-	if (l.fd >= 0)
+	if (l.fd >= 0) {
+		errands_remove(&errands);
 		listener_close(&l);
+	}
+	errands_stop(&errands);
 	if (signals >= 0)
 		close(signals);
 	if (a.reload)

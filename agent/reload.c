@@ -54,7 +54,7 @@ static int read_new(const struct reload *r, const struct agent *a, struct config
 		return err_set(err, ERR_FORMAT, "token lines cannot change while the agent runs: start it anew");
 	if (!same_text(fresh->clock, r->running->clock))
 		return err_set(err, ERR_FORMAT, "the clock line cannot change while the agent runs: start it anew");
-	return listener_admit(r->listener, fresh->allow_count > 0, err);
+	return errands_admit(r->errands, fresh->allow_count > 0, err);
 }
 
 /* The tokens that are open stay with the lines that they were opened by. */

@@ -11,7 +11,7 @@
 
 #include "config.h"
 #include "err.h"
-#include "listener.h"
+#include "errands.h"
 #include "notify.h"
 
 struct agent;
@@ -20,7 +20,7 @@ struct reload {
 	struct config *running; /* agent.config */
 	char *path;             /* absolute, malloc'ed; NULL: there is no file */
 	int terminal;           /* whose hangup means the end; -1: none */
-	struct listener *listener;
+	struct errands *errands;
 	const struct notify *notify;
 };
 

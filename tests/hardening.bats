@@ -302,3 +302,45 @@ field() {
 	[[ $output == *"  missing:   keys in locked memory (ENOMEM: "* ]]
 	"$CT" decrypt -q --force "$VECTORS/aes256gcm_v2_c16.safetensors" out
 }
+
+# The process that may still touch the socket's file: gone with its agent, and nothing but reloads and the file's end depends on it.
+@test "errands: the process ends with its agent, however that ends; without it the agent serves, and says what it cannot" {
+	local i errands
+	need pgrep
+	echo 'keep 1' >conf
+	agent_of "$(id -u)" -c "$PWD/conf"
+	errands=$(pgrep -x -P "$PID" ct-errands)
+	kill -0 "$errands"
+	echo 'allow-uid 12345' >>conf
+	kill -HUP "$PID"
+	for ((i = 0; i < 600; i++)); do
+		[ "$(stat -c %a "$CT_AGENT_SOCK")" != 666 ] || break
+		sleep 0.05
+	done
+	[ "$(stat -c %a "$CT_AGENT_SOCK")" = 666 ]
+	kill -9 "$PID"
+	for ((i = 0; i < 600; i++)); do
+		[ -d "/proc/$errands" ] || break
+		sleep 0.05
+	done
+	[ ! -d "/proc/$errands" ]
+	wait "$PID" || true
+	rm -rf "$D"
+	echo 'keep 1' >conf
+	agent_of "$(id -u)" -c "$PWD/conf"
+	errands=$(pgrep -x -P "$PID" ct-errands)
+	kill -9 "$errands"
+	"$CT" status
+	echo 'allow-uid 12345' >>conf
+	kill -HUP "$PID"
+	for ((i = 0; i < 600; i++)); do
+		! grep -q '^ct-agent: reload: ' "$D/log" || break
+		sleep 0.05
+	done
+	grep '^ct-agent: reload: ' "$D/log"
+	if [ -z "$SANITIZE" ]; then
+		grep -q 'reload: the configuration of before stays in force: .*Function not implemented' "$D/log"
+		[ "$(stat -c %a "$CT_AGENT_SOCK")" = 600 ]
+	fi
+	"$CT" status
+}

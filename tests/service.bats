@@ -289,7 +289,7 @@ pid_of_agent() {
 	managed --pid 1 -- "$BUILD/ct-agent" -f -s "$PWD/own"
 	until_ test -S own
 	CT_AGENT_SOCK=$PWD/own run -0 ask '{"v":1,"op":"ping"}'
-	until_ sockets_of "$(CT_AGENT_SOCK=$PWD/own pid_of_agent)" 3 # its own, to the keeper, to NOTIFY_SOCKET
+	until_ sockets_of "$(CT_AGENT_SOCK=$PWD/own pid_of_agent)" 4 # its own, to keeper and errands, to NOTIFY_SOCKET
 	run -0 "$BUILD/ct-agent" -k -s "$PWD/own"
 	rm -rf "$DIR"
 	run -3 env NOTIFY_SOCKET=relative "$BUILD/ct-agent" -f -s "$PWD/own"

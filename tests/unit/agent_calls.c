@@ -85,6 +85,16 @@ static int do_rename(void)
 	return answer(rename(file, folder));
 }
 
+static int do_unlink(void)
+{
+	return answer(unlink(file));
+}
+
+static int do_chmod(void)
+{
+	return answer(chmod(file, 0666));
+}
+
 static int do_list(void)
 {
 	DIR *d = opendir("/");
@@ -291,6 +301,8 @@ static const struct {
 	{ do_create, "make a file", FRONT, EACCES },
 	{ do_truncate, "truncate", FRONT, EACCES },
 	{ do_rename, "rename", FRONT, ENOSYS },
+	{ do_unlink, "remove a file", FRONT, ENOSYS },
+	{ do_chmod, "open a file to others", FRONT, ENOSYS },
 	{ do_list, "list a folder", FRONT, ENOSYS },
 	{ do_inet, "a network socket", FRONT, ENOSYS },
 	{ do_unix, "a socket", FRONT, ENOSYS },
