@@ -242,6 +242,8 @@ static void ends_it(void)
 	ENDS(TELL(.what = UINT32_MAX));
 	for (uint32_t what = SAY_KEYS; what < SAY_END; what++)
 		ENDS(TELL(.what = what));
+	for (uint32_t what = ASK_ADD; what < ASK_UNWRAP; what++) /* nothing comes with these */
+		ENDS(TELL(.what = what, .serial = 1, .set = 1, .count = 1));
 	ENDS(TELL(.what = ASK_ADD, .serial = 1, .number = 5)); /* no descriptor */
 	ENDS(CHECK(tell((struct keeper_head){ .what = ASK_ADD, .serial = 1 }, NULL, 0, one)));
 	ENDS(CHECK(tell((struct keeper_head){ .what = ASK_ADD, .serial = 1, .number = JWK_FILE_MAX + 1 }, NULL, 0, one)));
