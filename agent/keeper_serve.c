@@ -260,10 +260,11 @@ static int take(struct keeper_process *p, int *fd)
 {
 	union {
 		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))]; /* more are not taken, which MSG_CTRUNC says */
+		char space[CMSG_SPACE(sizeof(int))];
 	} control;
 	struct iovec v = { &p->in, sizeof p->in };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control,
+		            .msg_controllen = CMSG_LEN(sizeof(int)) }; /* of one: the padding has room for another. MSG_CTRUNC: there were more */
 	ssize_t n = recvmsg(p->sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	struct cmsghdr *c;
 
@@ -351,6 +352,8 @@ static bool begin(struct keeper_process *p, const struct tokens *tokens, bool ba
 		say_err(p, SAY_REFUSAL, 0, &why);
 		return false;
 	}
+	for (int alg = 0; alg < AEAD_ALGS; alg++) /* OpenSSL reads its configuration now, while files can be opened */
+		aead_free(aead_new((enum aead_alg)alg));
 	memset(&h, 0, sizeof h);
 	harden_keeper(&h, tokens->count > 0);
 	for (size_t i = 0; i < p->sets.count; i++)

@@ -208,13 +208,13 @@ static void bad_texts(void)
 	end(false);
 }
 
-static void two_descriptors(void)
+static void two_descriptors(uint32_t what)
 {
 	union {
 		struct cmsghdr align;
 		char space[CMSG_SPACE(2 * sizeof(int))];
 	} control = { 0 };
-	struct keeper_head h = { .what = ASK_ADD, .serial = 1, .number = 5 };
+	struct keeper_head h = { .what = what, .serial = 1, .number = 5 };
 	struct iovec v = { &h, sizeof h };
 	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
 
@@ -242,6 +242,8 @@ static void ends_it(void)
 	ENDS(TELL(.what = UINT32_MAX));
 	for (uint32_t what = SAY_KEYS; what < SAY_END; what++)
 		ENDS(TELL(.what = what));
+	for (uint32_t what = ASK_ADD; what < ASK_UNWRAP; what++) /* nothing comes with these */
+		ENDS(TELL(.what = what, .serial = 1, .set = 1, .count = 1));
 	ENDS(TELL(.what = ASK_ADD, .serial = 1, .number = 5)); /* no descriptor */
 	ENDS(CHECK(tell((struct keeper_head){ .what = ASK_ADD, .serial = 1 }, NULL, 0, one)));
 	ENDS(CHECK(tell((struct keeper_head){ .what = ASK_ADD, .serial = 1, .number = JWK_FILE_MAX + 1 }, NULL, 0, one)));
@@ -249,7 +251,8 @@ static void ends_it(void)
 	ENDS(CHECK(tell((struct keeper_head){ .what = ASK_ADD, .number = 5 }, NULL, 0, one)));
 	ENDS(CHECK(tell((struct keeper_head){ .what = ASK_DROP, .serial = 5 }, NULL, 0, one)));
 	ENDS(CHECK(tell((struct keeper_head){ .what = ASK_ADD, .serial = 1, .number = 5, .count = 1 }, &big, 1, one)));
-	ENDS(two_descriptors());
+	ENDS(two_descriptors(ASK_ADD));
+	ENDS(two_descriptors(ASK_REMOVE)); /* which would fill its table */
 	ENDS(int w[2]; add(1, "{", 9, &w[0]); add(1, "{", 9, &w[1]); while (hear()); close(w[0]); close(w[1]));
 	ENDS(int w[5]; for (uint64_t i = 0; i < 5; i++) add(1 + i, "{", 9, &w[i]); while (hear()); for (int i = 0; i < 5; i++) close(w[i]));
 	ENDS(TELL(.what = ASK_COMMIT, .serial = 1, .set = 1));
