@@ -330,12 +330,12 @@ static int show_json(struct buf *b, const struct options *o, const struct answer
 		text_json(b, o->model, strlen(o->model));
 		put_json(b, "disposition", wire_disposition_name(reply->disposition));
 		put_json(b, "policy", a->policy);
-		put_json(b, "remote_policy", a->remote_policy);
 		put_json(b, "operator_policy", a->operator_policy);
 		put_json(b, "rules", a->rules);
 		put_json(b, "reason", reply->reason);
 		put_json(b, "licence", a->licence);
 		put_json(b, "constraints", a->constraints);
+		put_json(b, "remote_policy", a->remote_policy);
 		buf_puts(b, ",\"input\":");
 		cli_json_text(b, input.data, input.len);
 		buf_putc(b, '}');

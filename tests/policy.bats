@@ -309,7 +309,7 @@ judged() {
 	printf 'policy %s/own.rego\nciphertext\nremote refuse\n' "$PWD" >conf
 	with -c "$PWD/conf"
 	run -1 "$CT" policy explain --json default.safetensors
-	[[ $output == *'"disposition":"refuse","policy":"default","remote_policy":"default","operator_policy":"false","rules":"ciphertext","reason":"the operator'*'says no'* ]]
+	[[ $output == *'"disposition":"refuse","policy":"default","operator_policy":"false","rules":"ciphertext","reason":"the operator'*'says no'* ]]
 	run -1 "$CT" policy explain --json false.safetensors # the first no is open's
 	[[ $output == *'"policy":"false","operator_policy":"false","rules":"ciphertext","reason":"its policy says no'* ]]
 	agent_stop
