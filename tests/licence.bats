@@ -704,6 +704,22 @@ judge_payload() {
 	run -1 grep -P '\x1b|\x07|\x{202e}' <<<"$all"
 }
 
+# A publisher's long names would leave everybody without a status, ct run and CT_AGENT_WAIT among them.
+@test "licences whose names do not fit into a reply together leave status its answer" {
+	agent
+	local odd n
+	odd=$(printf '\1%.0s' {1..240}).safetensors
+	cp m.safetensors "$odd"
+	for n in {1..45}; do
+		"$CT" licence issue -q --keys k.jwk --to r.json --id "L$n" --until 2099-01-01 -o "L$n" "$odd"
+		add -q "L$n/L$n.licence"
+	done
+	run -0 "$CT" status --json
+	[ "$(jq .sets <<<"$output")" = 45 ]
+	n=$(jq '.licences | length' <<<"$output")
+	[ "$n" -ge 20 ] && [ "$n" -lt 45 ]
+}
+
 # What is shown would not be what counts.
 @test "ct licence show: who, what, until when, and whether the pin was looked at" {
 	issue A --grace 2 --until 2098-12-31 --user 7
