@@ -332,8 +332,8 @@ no_sets() {
 		judge check "$x/$x.licence" k.jwk c.jwk "$x.jwk" >/dev/null
 	done
 	"$CT" keygen -q -o other.jwk
-	ask() { # ask SET LICENCE
-		python3 "$ROOT/tests/peer.py" ask "$(python3 -c 'import json, sys; print(json.dumps({"v": 1, "op": "add", "licence": open(sys.argv[1]).read()}))' "$2")" "$1"
+	ask() { # ask SET LICENCE [MEMBER]
+		python3 "$ROOT/tests/peer.py" ask "$(jq -cn --rawfile l "$2" "{v: 1, op: \"add\", licence: \$l${3:+,$3}}")" "$1"
 	}
 	run ask other.jwk A/A.licence
 	[[ $output == *'"EKEYREJECTED"'*'is not signed by a verification key of the set that it came with'* ]]
@@ -343,9 +343,17 @@ no_sets() {
 	refused 'licence "B" does not open it: the file is under licence "A"' A/m.safetensors
 	run -1 "$CT" policy explain --json A/m.safetensors
 	[[ $output == *'"licence":"file"'* ]]
-	# a set that was there keeps what it had
+	# a set that was there keeps what it had, its lifetime too
 	run ask other.jwk A/A.licence
 	refused 'licence "B" does not open it' A/m.safetensors
+	"$CT" encrypt -q --keys other.jwk plain o.safetensors
+	"$CT" licence request -q --publisher "$(fingerprint other.jwk)" --keys o.jwk -o o.json
+	"$CT" licence issue -q --keys other.jwk --to o.json --id A --until 2099-12-31 -o O o.safetensors
+	run ask A.jwk O/A.licence '"lifetime":60'
+	[[ $output == *'"EKEYREJECTED"'*'is not signed by a verification key of the set that it came with'* ]]
+	refused 'licence "B" does not open it' A/m.safetensors
+	run -0 "$CT" list --json
+	[ "$(jq -c '[.sets[].expires_in]' <<<"$output")" = '[null]' ]
 	run -0 ask A.jwk A/A.licence
 	opens A/m.safetensors
 	run -0 "$CT" policy explain --json A/m.safetensors
