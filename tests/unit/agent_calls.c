@@ -75,6 +75,16 @@ static int do_create(void)
 	return answer(open(folder, O_RDWR | O_TMPFILE, 0600));
 }
 
+static int do_admit(void)
+{
+	return answer(chmod(file, 0666)) || answer(chmod(file, 0600));
+}
+
+static int do_chmod(void)
+{
+	return answer(chmod(file, 04755));
+}
+
 static int do_truncate(void)
 {
 	return answer(open(file, O_RDONLY | O_TRUNC));
@@ -301,6 +311,8 @@ static const struct {
 	{ do_append, "open for appending", FRONT, EACCES },
 	{ do_create, "make a file", FRONT, EACCES },
 	{ do_truncate, "truncate", FRONT, EACCES },
+	{ do_admit, "the socket's rights", FRONT, 0 },
+	{ do_chmod, "other rights", FRONT, ENOSYS },
 	{ do_rename, "rename", FRONT, ENOSYS },
 	{ do_list, "list a folder", FRONT, ENOSYS },
 	{ do_inet, "a network socket", FRONT, ENOSYS },
