@@ -13,7 +13,7 @@
 #include "clock.h"
 #include "text.h"
 
-#define GENERATIONS_MAX 256 /* of ancestors that are looked at */
+#define GENERATIONS_MAX 64 /* of ancestors that are looked at, as often as somebody waits for his question */
 
 /* Who was asked about. dev and ino are 0 where the executable cannot be known. */
 struct who {
@@ -155,37 +155,49 @@ static void sweep(struct confirm *c)
 			drop(c, i);
 }
 
-static struct confirm_answer *put(struct confirm *c, uint64_t set, const struct who *w, enum confirm_state state)
+/* Others have a share of the table, so that they cannot fill it for our own user. */
+static bool has_room(const struct confirm *c, bool other)
 {
-	if (c->count == CONFIRM_KEPT_MAX)
+	size_t others = 0;
+
+	for (size_t i = 0; i < c->count; i++)
+		others += c->all[i].other;
+	return c->count < CONFIRM_KEPT_MAX && (!other || others < CONFIRM_KEPT_OTHERS_MAX);
+}
+
+static struct confirm_answer *put(struct confirm *c, uint64_t set, const struct who *w, enum confirm_state state, bool other)
+{
+	if (!has_room(c, other))
 		sweep(c);
-	if (c->count == CONFIRM_KEPT_MAX)
+	if (!has_room(c, other))
 		return NULL;
-	c->all[c->count] = (struct confirm_answer){ .id = ++c->last_id, .set = set, .who = *w, .state = state };
+	c->all[c->count] = (struct confirm_answer){ .id = ++c->last_id, .set = set, .who = *w, .state = state, .other = other };
 	return &c->all[c->count++];
 }
 
-/* The answer about the process, or about one that it descends from. A worker whose parent ends must not be asked about again, so it gets its own. */
-static struct confirm_answer *find(struct confirm *c, uint64_t set, const struct who *w)
+/*
+ * The answer about the process, or about one that it descends from. A worker whose parent ends must not be asked about again, so it gets its own, as far as
+ * there is room.
+ */
+static struct confirm_answer *find(struct confirm *c, uint64_t set, const struct who *w, bool other)
 {
 	struct confirm_answer *a = by_process(c, set, w, w->pid, w->start), *own;
 	pid_t pid = w->pid, parent;
-	uint64_t start;
+	uint64_t start, id;
 	bool late;
 
-	if (a || !w->ino)
+	if (a || !w->ino || !read_stat(pid, &parent, &start))
 		return a;
-	for (int i = 0; i < GENERATIONS_MAX && !a && read_stat(pid, &parent, &start) && parent > 0; i++) {
-		pid = parent;
-		if (read_stat(pid, &parent, &start))
-			a = by_process(c, set, w, pid, start);
-	}
+	for (int i = 0; i < GENERATIONS_MAX && !a && (pid = parent) > 0 && read_stat(pid, &parent, &start); i++)
+		a = by_process(c, set, w, pid, start);
 	if (!a || a->state == CONFIRM_ASKED)
 		return a;
 	late = a->late;
-	own = put(c, set, w, a->state); /* a is nothing any more */
-	if (own)
-		own->late = late;
+	id = a->id;
+	own = put(c, set, w, a->state, other); /* a is nothing any more */
+	if (!own)
+		return by_id(c, id, set);
+	own->late = late;
 	return own;
 }
 
@@ -228,7 +240,7 @@ static bool may_ask(struct confirm *c, bool other)
 
 static struct confirm_answer *ask(struct confirm *c, uint64_t set, const struct who *w, struct peer *peer, const struct crypto_info *info, bool other)
 {
-	struct confirm_answer *a = put(c, set, w, CONFIRM_ASKED);
+	struct confirm_answer *a = put(c, set, w, CONFIRM_ASKED, other);
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	struct buf text = BUF_INIT;
 
@@ -237,10 +249,8 @@ static struct confirm_answer *ask(struct confirm *c, uint64_t set, const struct 
 		c->count--; /* the last one */
 		a = NULL;
 	}
-	if (a) {
-		a->other = other;
+	if (a)
 		a->lost_ms = clock_ms() + CONFIRM_LOST_MS;
-	}
 	if (null >= 0)
 		close(null);
 	buf_release(&text);
@@ -275,7 +285,7 @@ enum confirm_state confirm_ask(struct confirm *c, uint64_t *id, uint64_t set, st
 		         (unsigned long long)set, peer->pid, peer->uid);
 		return CONFIRM_NO;
 	}
-	a = find(c, set, &w);
+	a = find(c, set, &w, other);
 	if (!a && look)
 		return CONFIRM_UNASKED;
 	if (!a && !may_ask(c, other))

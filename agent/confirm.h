@@ -19,7 +19,8 @@
 #define CONFIRM_LOST_MS 65000 /* then the launcher has forgotten it */
 #define CONFIRM_ASKED_MAX 4   /* questions at once, more wait; */
 #define CONFIRM_OTHERS_MAX 2  /* of them for other uids than ours and root */
-#define CONFIRM_KEPT_MAX 1024 /* answers, and questions */
+#define CONFIRM_KEPT_MAX 1024 /* answers, and questions; */
+#define CONFIRM_KEPT_OTHERS_MAX 768 /* of them about processes of other uids */
 
 struct confirm_answer;
 

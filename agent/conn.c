@@ -210,7 +210,7 @@ void conn_reloaded(struct conn *c, struct agent *a)
 	if (peer_rights(&c->peer, config_allows(a->config, c->peer.uid)) == PEER_NOTHING)
 		c->state = CONN_DONE;
 	else if (c->state == CONN_DECIDE)
-		decision_restart(&c->request.decision);
+		request_reloaded(&c->request);
 }
 
 short conn_events(const struct conn *c)

@@ -123,7 +123,15 @@ void keystore_give_up(struct keystore *ks, int place)
 	keeper_drop(ks->keeper, place);
 }
 
-int keystore_added(struct keystore *ks, int place, uint64_t lifetime_s, int64_t now, struct keystore_added *added, struct err *err)
+static bool has_signer(const struct jwk_set *keys, const uint8_t x[SIGN_KEY_LEN])
+{
+	for (size_t k = 0; k < keys->count; k++)
+		if (keys->keys[k].kind == JWK_OKP && memcmp(keys->keys[k].x, x, SIGN_KEY_LEN) == 0)
+			return true;
+	return false;
+}
+
+int keystore_added(struct keystore *ks, int place, uint64_t lifetime_s, int64_t now, const uint8_t *signer, struct keystore_added *added, struct err *err)
 {
 	int64_t expires = lifetime_s ? now + (int64_t)lifetime_s * 1000 : -1;
 	struct keeper_set s;
@@ -132,6 +140,11 @@ int keystore_added(struct keystore *ks, int place, uint64_t lifetime_s, int64_t 
 
 	if (r <= 0)
 		return r;
+	if (signer && !has_signer(&s.keys, signer)) {
+		keeper_drop(ks->keeper, place);
+		keeper_set_release(&s);
+		return err_set(err, ERR_REJECTED, "the licence is not signed by a verification key of the set that it came with");
+	}
 	i = index_of(ks, s.set);
 	if (i == KEYSTORE_SETS_MAX) {
 		keeper_drop(ks->keeper, place);
@@ -202,10 +215,7 @@ bool keystore_has_signer(const struct keystore *ks, uint64_t set, const uint8_t 
 {
 	size_t i = index_of(ks, set);
 
-	for (size_t k = 0; i < ks->count && k < ks->sets[i].count; k++)
-		if (ks->sets[i].keys[k].kind == JWK_OKP && memcmp(ks->sets[i].keys[k].x, x, SIGN_KEY_LEN) == 0)
-			return true;
-	return false;
+	return i < ks->count && has_signer(&ks->sets[i], x);
 }
 
 bool keystore_in_locked_memory(const struct keystore *ks)

@@ -44,10 +44,11 @@ struct keystore_added {
 int keystore_add(struct keystore *ks, int fd, size_t len, struct err *err);
 
 /*
- * 1: it is added. lifetime_s 0: for ever. A set that is there already keeps its number and gets the new lifetime. 0: not yet; -1: ERR_FORMAT; ERR_SYSTEM with
- * ENOSPC (KEYSTORE_SETS_MAX), ENOMEM, or how the reading failed.
+ * 1: it is added. lifetime_s 0: for ever. A set that is there already keeps its number and gets the new lifetime. 0: not yet; -1, and nothing has changed:
+ * ERR_FORMAT; ERR_REJECTED: it is without the verification key `signer` (NULL: any will do); ERR_SYSTEM with ENOSPC (KEYSTORE_SETS_MAX), ENOMEM, or how the
+ * reading failed.
  */
-int keystore_added(struct keystore *ks, int place, uint64_t lifetime_s, int64_t now, struct keystore_added *added, struct err *err);
+int keystore_added(struct keystore *ks, int place, uint64_t lifetime_s, int64_t now, const uint8_t *signer, struct keystore_added *added, struct err *err);
 void keystore_give_up(struct keystore *ks, int place); /* nothing is added */
 
 size_t keystore_remove(struct keystore *ks, uint64_t set); /* 1, or 0: no such set */

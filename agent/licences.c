@@ -14,7 +14,8 @@
 #include "text.h"
 
 #define TICK_MS (INT64_C(3600) * 1000)
-#define STATUS_MAX 100 /* licences in a reply of 64 KiB */
+#define STATUS_MAX 100 /* licences in a reply of 64 KiB, in which names may be escaped to six times their length: */
+#define STATUS_BYTES 49152u /* the last one begins before that */
 #define DATE_MAX 32
 
 struct entry {
@@ -403,7 +404,7 @@ void licences_status(struct agent *a, struct buf *out)
 	prune(a);
 	licence_lists_look(&l->lists, say_list, a);
 	buf_putc(out, '[');
-	for (size_t i = 0; i < l->count && i < STATUS_MAX; i++) {
+	for (size_t i = 0; i < l->count && i < STATUS_MAX && out->len < STATUS_BYTES; i++) {
 		if (i)
 			buf_putc(out, ',');
 		put_licence(out, l, &l->all[i]);

@@ -79,6 +79,9 @@ int request_take(struct request *rq, struct agent *a, struct peer *peer, const u
 /* Asks for the decision, or the keeper, and, once it is there, fills *reply. PENDING: ask again later. */
 enum decision_state request_work(struct request *rq, struct agent *a, struct peer *peer, struct reply *reply);
 
+/* The configuration is another: what it is about to decide is decided from the beginning. */
+void request_reloaded(struct request *rq);
+
 /* a: where a decision may be under way. */
 void request_release(struct request *rq, struct agent *a);
 

@@ -28,16 +28,19 @@ static bool is_locked(const struct agent *a, struct err *err)
 	return a->lock.set;
 }
 
-/* Another process is judged as if it had asked. */
-static int be_other(struct request *rq, const struct agent *a, const struct peer *peer, struct err *err)
+static int other_admitted(const struct request *rq, const struct agent *a, struct err *err)
 {
-	rq->about_other = true;
-	if (peer_of_process(&rq->other, (pid_t)rq->pid, peer, err))
-		return -1;
 	if (peer_rights(&rq->other, config_allows(a->config, rq->other.uid)) == PEER_NOTHING)
 		return err_set(err, ERR_REJECTED, "the agent of uid %u does not admit uid %u: allow-uid %u in its configuration would", geteuid(),
 		               rq->other.uid, rq->other.uid);
 	return 0;
+}
+
+/* Another process is judged as if it had asked. */
+static int be_other(struct request *rq, const struct agent *a, const struct peer *peer, struct err *err)
+{
+	rq->about_other = true;
+	return peer_of_process(&rq->other, (pid_t)rq->pid, peer, err) ? -1 : other_admitted(rq, a, err);
 }
 
 /* Layout and signature. After it the raw bytes are no longer needed. */
@@ -278,8 +281,13 @@ enum decision_state request_decide(struct request *rq, struct agent *a, struct p
 	struct policy_decision d;
 	struct err why;
 
-	if (rq->about_other)
+	if (rq->about_other) {
 		peer = &rq->other;
+		if (other_admitted(rq, a, &why)) { /* by the configuration of now */
+			reply_err(reply, &why);
+			return DECISION_READY;
+		}
+	}
 	if (is_locked(a, &why)) { /* since an engine was asked */
 		open_failed(rq, a, peer, reply, &why);
 		return DECISION_READY;
@@ -292,4 +300,12 @@ enum decision_state request_decide(struct request *rq, struct agent *a, struct p
 			return wait_for_person(rq, a, peer, reply);
 	} while (pass_over(rq, a, &d) || !open_finish(rq, a, peer, &d, reply));
 	return DECISION_READY;
+}
+
+void request_reloaded(struct request *rq)
+{
+	decision_restart(&rq->decision);
+	if (rq->passed.reason[0]) /* by the old one */
+		rq->key_set = rq->passed_set;
+	rq->passed.reason[0] = '\0';
 }

@@ -18,7 +18,8 @@ int request_locked(struct reply *reply)
 }
 
 /* Begins, or goes on. What is given up, because it was locked or nobody waits any more, is not added. */
-static int add(struct request *rq, struct agent *a, const struct peer *peer, uint64_t lifetime, struct keystore_added *added, struct err *err)
+static int add(struct request *rq, struct agent *a, const struct peer *peer, uint64_t lifetime, const struct licence *licence,
+               struct keystore_added *added, struct err *err)
 {
 	int r;
 
@@ -29,7 +30,7 @@ static int add(struct request *rq, struct agent *a, const struct peer *peer, uin
 		rq->adding = true;
 		rq->place = r;
 	}
-	r = keystore_added(a->keys, rq->place, lifetime, clock_boot_ms(), added, err);
+	r = keystore_added(a->keys, rq->place, lifetime, clock_boot_ms(), licence ? licence->x : NULL, added, err);
 	rq->adding = r == 0;
 	return r;
 }
@@ -37,26 +38,19 @@ static int add(struct request *rq, struct agent *a, const struct peer *peer, uin
 /* As add(), with the licence that came along, which must be good before the keys are asked for and when they are there. */
 static int add_licensed(struct request *rq, struct agent *a, const struct peer *peer, uint64_t lifetime, struct keystore_added *added, struct err *err)
 {
-	size_t before = keystore_count(a->keys);
 	struct licence *licence = NULL;
 	int r;
 
-	if (!rq->adding && rq->licence) {
-		licence = licences_take(a, rq->licence, rq->licence_len, err);
-		if (!licence)
-			return -1;
-		licences_drop(licence);
-		licence = NULL;
-	}
-	r = add(rq, a, peer, lifetime, added, err);
-	if (r <= 0)
-		return r;
-	if ((!rq->licence || (licence = licences_take(a, rq->licence, rq->licence_len, err))) && licences_put(a, added->set, licence, err) == 0)
-		return 1;
-	if (keystore_count(a->keys) > before)
+	if (rq->licence && !(licence = licences_take(a, rq->licence, rq->licence_len, err)))
+		return -1;
+	r = add(rq, a, peer, lifetime, licence, added, err);
+	if (r > 0 && licences_put(a, added->set, licence, err) < 0) {
 		keystore_remove(a->keys, added->set);
-	licences_drop(licence);
-	return -1;
+		r = -1;
+	}
+	if (r <= 0)
+		licences_drop(licence);
+	return r;
 }
 
 enum decision_state request_add(struct request *rq, struct agent *a, const struct peer *peer, struct reply *reply)

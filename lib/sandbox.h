@@ -34,8 +34,8 @@ struct sandbox_row {
 #define SANDBOX_ROWS_MAX 160
 
 /*
- * Numbers that are in no row get the answer `otherwise`, x32's among them; other architectures' calls end the process. 0, or -1 with ERR_SYSTEM (E2BIG: too
- * many rows).
+ * Numbers that are in no row get the answer `otherwise`; x32's, too, but where that is ALLOW they end the process. Other architectures' calls always do.
+ * 0, or -1 with ERR_SYSTEM (E2BIG: too many rows).
  */
 int sandbox_calls(const struct sandbox_row *rows, size_t count, uint32_t otherwise, struct err *err);
 

@@ -332,8 +332,8 @@ no_sets() {
 		judge check "$x/$x.licence" k.jwk c.jwk "$x.jwk" >/dev/null
 	done
 	"$CT" keygen -q -o other.jwk
-	ask() { # ask SET LICENCE
-		python3 "$ROOT/tests/peer.py" ask "$(python3 -c 'import json, sys; print(json.dumps({"v": 1, "op": "add", "licence": open(sys.argv[1]).read()}))' "$2")" "$1"
+	ask() { # ask SET LICENCE [MEMBER]
+		python3 "$ROOT/tests/peer.py" ask "$(jq -cn --rawfile l "$2" "{v: 1, op: \"add\", licence: \$l${3:+,$3}}")" "$1"
 	}
 	run ask other.jwk A/A.licence
 	[[ $output == *'"EKEYREJECTED"'*'is not signed by a verification key of the set that it came with'* ]]
@@ -343,9 +343,17 @@ no_sets() {
 	refused 'licence "B" does not open it: the file is under licence "A"' A/m.safetensors
 	run -1 "$CT" policy explain --json A/m.safetensors
 	[[ $output == *'"licence":"file"'* ]]
-	# a set that was there keeps what it had
+	# a set that was there keeps what it had, its lifetime too
 	run ask other.jwk A/A.licence
 	refused 'licence "B" does not open it' A/m.safetensors
+	"$CT" encrypt -q --keys other.jwk plain o.safetensors
+	"$CT" licence request -q --publisher "$(fingerprint other.jwk)" --keys o.jwk -o o.json
+	"$CT" licence issue -q --keys other.jwk --to o.json --id A --until 2099-12-31 -o O o.safetensors
+	run ask A.jwk O/A.licence '"lifetime":60'
+	[[ $output == *'"EKEYREJECTED"'*'is not signed by a verification key of the set that it came with'* ]]
+	refused 'licence "B" does not open it' A/m.safetensors
+	run -0 "$CT" list --json
+	[ "$(jq -c '[.sets[].expires_in]' <<<"$output")" = '[null]' ]
 	run -0 ask A.jwk A/A.licence
 	opens A/m.safetensors
 	run -0 "$CT" policy explain --json A/m.safetensors
@@ -702,6 +710,51 @@ judge_payload() {
 	all+=$(cat audit "$AGENT_DIR/log")
 	[[ $all == *red* ]]
 	run -1 grep -P '\x1b|\x07|\x{202e}' <<<"$all"
+}
+
+# A publisher's long names would leave everybody without a status, ct run and CT_AGENT_WAIT among them.
+@test "licences whose names do not fit into a reply together leave status its answer" {
+	agent
+	local odd n
+	odd=$(printf '\1%.0s' {1..240}).safetensors
+	cp m.safetensors "$odd"
+	for n in {1..45}; do
+		"$CT" licence issue -q --keys k.jwk --to r.json --id "L$n" --until 2099-01-01 -o "L$n" "$odd"
+		add -q "L$n/L$n.licence"
+	done
+	run -0 "$CT" status --json
+	[ "$(jq .sets <<<"$output")" = 45 ]
+	n=$(jq '.licences | length' <<<"$output")
+	[ "$n" -ge 20 ] && [ "$n" -lt 45 ]
+}
+
+# A set that the old configuration passed over would stay passed over for who waits, whatever the new one says.
+@test "SIGHUP: an open that waits for a person about another set is judged anew from the first set on" {
+	local job i n
+	export CT_ASKPASS=$ROOT/tests/askpass.sh ASKPASS_DIR=$PWD
+	agent "revoked $PWD/not-there"
+	issue A
+	judge check A/A.licence k.jwk c.jwk A.jwk >/dev/null
+	"$CT" keygen -q -o other.jwk
+	jq -c --slurpfile o other.jwk '.keys += $o[0].keys' A.jwk >two.jwk
+	chmod 600 two.jwk
+	add -q A/A.licence
+	"$CT" add -q -c two.jwk
+	for n in 1 2 3 4 5; do # on a machine that is so slow that the open's 8 s are over before the signal came
+		rm -f question.*
+		python3 "$ROOT/tests/peer.py" open A/m.safetensors >out 3>&- & # once: ct would come again, with a new open
+		job=$!
+		for ((i = 0; i < 300; i++)); do compgen -G 'question.*' >/dev/null && break; sleep 0.1; done
+		compgen -G 'question.*' >/dev/null
+		printf '%s\n' "clock $PWD/clock" >conf
+		kill -HUP "$AGENT_PID"
+		wait "$job" # nobody has answered
+		grep -q EAGAIN out || break
+		printf '%s\n' "clock $PWD/clock" "revoked $PWD/not-there" >conf
+		kill -HUP "$AGENT_PID"
+	done
+	run -0 cat out
+	[[ $output == *'"disposition":"serve"'* ]]
 }
 
 # What is shown would not be what counts.

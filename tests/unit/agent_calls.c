@@ -286,6 +286,17 @@ static int do_int80(void)
 #endif
 }
 
+/* execve once more; on a kernel without x32 it would be ENOSYS, but who asks first is the filter. */
+static int do_x32(void)
+{
+#ifdef __x86_64__
+	return answer(syscall(0x40000000 + 520, NULL, NULL, NULL));
+#else
+	raise(SIGSYS);
+	return 0;
+#endif
+}
+
 #define DIES (-1)
 
 static const struct {
@@ -358,6 +369,7 @@ static const struct {
 	{ do_namespace, "a namespace, with modules", MODULES, DIES },
 	{ do_io_uring, "io_uring, with modules", MODULES, DIES },
 	{ do_int80, "32 bits, with modules", MODULES, DIES },
+	{ do_x32, "x32, with modules", MODULES, DIES },
 };
 
 static int take(enum way way, struct err *err)
