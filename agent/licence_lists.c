@@ -28,22 +28,22 @@ int licence_lists_name(struct licence_lists *l, char *const *paths, size_t count
 {
 	struct licence_lists fresh = { .count = 0 };
 
-	for (size_t i = 0; i < count; i++) {
-		struct licence_lists_file *f = &fresh.files[fresh.count];
-
-		for (size_t k = 0; k < l->count && !f->path; k++)
-			if (l->files[k].path && strcmp(l->files[k].path, paths[i]) == 0) {
-				*f = l->files[k];
-				memset(&l->files[k], 0, sizeof l->files[k]);
-			}
-		if (!f->path)
-			f->path = strdup(paths[i]);
-		if (!f->path) {
+	for (; fresh.count < count; fresh.count++) {
+		fresh.files[fresh.count].path = strdup(paths[fresh.count]);
+		if (!fresh.files[fresh.count].path) {
 			licence_lists_release(&fresh);
 			return -1;
 		}
-		fresh.count++;
 	}
+	for (size_t i = 0; i < count; i++)
+		for (size_t k = 0; k < l->count; k++) {
+			struct licence_lists_file *f = &fresh.files[i], before = *f;
+
+			if (!l->files[k].path || strcmp(l->files[k].path, f->path) != 0)
+				continue;
+			*f = l->files[k];
+			l->files[k] = before;
+		}
 	licence_lists_release(l);
 	*l = fresh;
 	return 0;
