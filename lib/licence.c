@@ -110,13 +110,11 @@ static bool put_array(struct licence *l, enum member m, const struct json *j, in
 
 static bool put_to(struct licence *l, const struct json *j, int tok)
 {
-	uint8_t thumb[ECKEY_THUMB_LEN];
-
 	if (json_type(j, tok) != JSON_OBJECT || eckey_parse_object(&l->to, j, tok, NULL) < 0)
 		return false;
 	if (l->to.d) /* released with the rest */
 		return false;
-	return eckey_thumbprint(&l->to, thumb, l->to_kid);
+	return eckey_thumbprint(&l->to, l->to_thumb, l->to_kid);
 }
 
 static bool put(struct licence *l, enum member m, const struct json *j, int tok)

@@ -249,7 +249,7 @@ no_sets() {
 	issue B
 	"$CT" licence request -q --publisher "$FINGERPRINT" --keys d.jwk -o d.json
 	KEY=d.jwk run -3 add A/A.licence
-	[[ $output == "ct: A/A.licence: EKEYREJECTED: the licence is for another customer's key ("* ]]
+	[[ $output == "ct: A/A.licence: EKEYREJECTED: the licence is for another customer's key (ct licence show tells which)" ]]
 	judge make A/A.licence k.jwk 'p["keys"]=swap("B/B.licence")["keys"]' >f # by the publisher himself
 	run -3 add f
 	[ "$output" = "ct: f: EBADMSG: the licence's keys are not its own master key and the key that signed it" ]
@@ -707,8 +707,12 @@ judge_payload() {
 # What is shown would not be what counts.
 @test "ct licence show: who, what, until when, and whether the pin was looked at" {
 	issue A --grace 2 --until 2098-12-31 --user 7
+	# in the spelling in which it is compared on the phone
+	key=$("$CT" licence show r.json | sed -n 's/^\(  key:  .*\): compare it.*/\1/p')
+	[[ $key == "  key:        "????????" "* ]]
+	[ "$("$CT" licence show --json A/A.licence | jq -r .to_sha256)" = "$(tr -d ' ' <<<"${key#  key:}")" ]
 	run -0 "$CT" licence show A/A.licence
-	for line in "A/A.licence: licence A" "  for:        ACME GmbH, key "* "  opens:      m.safetensors" "  until:      2098-12-31 23:59:59 UTC, and 2 days of grace: 2099-01-02 23:59:59 UTC" \
+	for line in "A/A.licence: licence A" "  for:        ACME GmbH" "$key" "  opens:      m.safetensors" "  until:      2098-12-31 23:59:59 UTC, and 2 days of grace: 2099-01-02 23:59:59 UTC" \
 		"  now:        running, days left: "* "  user:       7" "  publisher:  $FINGERPRINT" "  signature:  right, but not checked against a pin"*; do
 		found=0
 		for l in "${lines[@]}"; do
