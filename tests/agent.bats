@@ -36,14 +36,6 @@ add() { # add KEYS-IN-VECTORS
 	ask '{"v":1,"op":"add"}' "$VECTORS/keys/$1"
 }
 
-says() { # says TEXT…: $output contains each. (Not "says A && says B": a failed A would not end the test.)
-	local text
-	echo "output: $output"
-	for text; do
-		[[ $output == *"$text"* ]] || return
-	done
-}
-
 # root_needed WHY: must stand in the test itself: inside run() a skip would skip nothing.
 root_needed() {
 	need setpriv

@@ -50,14 +50,6 @@ agent_with() {
 	agent_start "$T/keys.jwk"
 }
 
-says() { # says TEXT…: $output contains each
-	local text
-	echo "output: $output"
-	for text; do
-		[[ $output == *"$text"* ]] || return
-	done
-}
-
 root_needed() { # root_needed WHY
 	need setpriv
 	[ "$(id -u)" = 0 ] || skip_or_fail "needs root, $1"
