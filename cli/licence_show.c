@@ -75,9 +75,7 @@ static void show_text(const struct options *o, const char *path, const struct li
 
 static void put_string(struct buf *b, const char *name, const char *text)
 {
-	buf_puts(b, ",\"");
-	buf_puts(b, name);
-	buf_puts(b, "\":");
+	buf_put_name(b, name);
 	text_json(b, text, strlen(text));
 }
 
@@ -91,9 +89,8 @@ static void put_number(struct buf *b, const char *name, int64_t v)
 
 static void put_hex(struct buf *b, const char *name, const uint8_t bytes[JWS_FINGERPRINT_LEN])
 {
-	buf_puts(b, ",\"");
-	buf_puts(b, name);
-	buf_puts(b, "\":\"");
+	buf_put_name(b, name);
+	buf_putc(b, '"');
 	buf_put_hex(b, bytes, JWS_FINGERPRINT_LEN);
 	buf_putc(b, '"');
 }

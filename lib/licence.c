@@ -228,28 +228,22 @@ int64_t licence_end(const struct licence *l)
 
 static void put_string(struct buf *b, const char *name, const char *text)
 {
-	buf_puts(b, ",\"");
-	buf_puts(b, name);
-	buf_puts(b, "\":");
+	buf_put_name(b, name);
 	buf_put_json_string(b, text, strlen(text));
 }
 
 static void put_number(struct buf *b, const char *name, uint64_t v)
 {
-	buf_puts(b, ",\"");
-	buf_puts(b, name);
-	buf_puts(b, "\":");
+	buf_put_name(b, name);
 	buf_put_u64(b, v);
 }
 
 static void put_list(struct buf *b, const struct licence *l, enum member m, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
-		buf_puts(b, i ? "," : ",\"");
-		if (i == 0) {
-			buf_puts(b, members[m].name);
-			buf_puts(b, "\":[");
-		}
+		if (i == 0)
+			buf_put_name(b, members[m].name);
+		buf_putc(b, i ? ',' : '[');
 		if (m == M_USERS)
 			buf_put_u64(b, l->users[i]);
 		else if (m == M_MACHINES)
