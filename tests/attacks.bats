@@ -15,8 +15,10 @@
 #   peers that are slow, or many; headers that are huge      agent.bats, "peers that send half a frame …", "more connections …", "a huge forged header …"
 #   claims, paths, metadata that look like something else    policy.bats, "claims …"; rules.bats, "a hostile path …"; cli.bats, "foreign strings …"
 #   policies that never end, eat memory, escape              engine.bats, policy_rego.bats
-#   somebody who has taken the agent over                    unit/agent_calls.c; hardening.bats
-#   somebody who may read the agent's memory, or trace it    hardening.bats, token.bats
+#   a licence that is replayed, changed, somebody else's     licence.bats, licence_agent.bats "renewal …"
+#   a clock set back, an older list of revoked licences      licence_agent.bats, "time never goes back …", "revocation …"
+#   somebody who has taken the agent over                    unit/agent_calls.c, agent_front.c, agent_keeper.c; hardening.bats, keeper.bats
+#   somebody who may read the agent's memory, or trace it    hardening.bats, keeper.bats, token.bats
 #   the key of a set that was removed                        agent.bats, "what is removed is gone from memory …"
 
 load helpers
