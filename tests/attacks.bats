@@ -5,7 +5,7 @@
 #   a peer that has ended, or whose pid is somebody else's    rules.bats, "a process that has ended is nobody", "… took the number …"
 #   another uid, admitted and not                            here
 #   a connection that is handed on                           here
-#   a socket that was swapped                                here; agent.bats, "a socket that belongs to another user …", "a folder that others may write …"
+#   a socket that was swapped                                here; agent_life.bats, "a socket that belongs to another user …", "a folder that others may write …"
 #   another policy spliced into a header                     here; flips.bats and differential.bats for every other change
 #   one file's header before another's data                  here
 #   a header signed anew with another set's key              agent.bats, "a header signed by a key of another set …"; token.bats for tokens
