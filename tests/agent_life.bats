@@ -155,6 +155,20 @@ teardown() {
 	says "ct-agent "
 }
 
+# A line that is in no help is one that nobody finds; eleven of them are in three places.
+@test "--help and config.h have every line that a configuration may have" {
+	echo 'nonsense 1' >"$T/conf"
+	run -3 "$BUILD/ct-agent" -f -s "$T/s" -c "$T/conf"
+	says "unknown setting: there are keep, "
+	local name names=${output##*there are }
+	run -0 "$BUILD/ct-agent" --help
+	for name in ${names//[,]/}; do
+		[ "$name" != and ] || continue
+		grep -qE "(^ +|, )$name( |,)" <<<"$output" || { echo "--help: $name"; return 1; }
+		grep -qE "^ \*.* $name( |,|:)" "$ROOT/agent/config.h" || { echo "config.h: $name"; return 1; }
+	done
+}
+
 # A typing error in the file that says who gets keys must never pass for "nobody" or "everybody".
 @test "configuration: keep, and errors with their line" {
 	printf '# ours\n\nkeep 7 # seconds\nallow-uid 12345\n' >"$T/conf"
