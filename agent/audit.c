@@ -76,25 +76,20 @@ void audit_close(struct audit *a)
 
 static void put_text(struct buf *b, const char *name, const char *s, size_t len)
 {
-	buf_puts(b, ",\"");
-	buf_puts(b, name);
-	buf_puts(b, "\":");
+	buf_put_name(b, name);
 	text_json(b, s, len);
 }
 
 static void put_number(struct buf *b, const char *name, uint64_t v)
 {
-	buf_puts(b, ",\"");
-	buf_puts(b, name);
-	buf_puts(b, "\":");
+	buf_put_name(b, name);
 	buf_put_u64(b, v);
 }
 
 static void put_digest(struct buf *b, const char *name, const uint8_t digest[SHA256_LEN])
 {
-	buf_puts(b, ",\"");
-	buf_puts(b, name);
-	buf_puts(b, "\":\"");
+	buf_put_name(b, name);
+	buf_putc(b, '"');
 	buf_put_hex(b, digest, SHA256_LEN);
 	buf_putc(b, '"');
 }

@@ -362,17 +362,13 @@ void licences_judge(struct agent *a, uint64_t set, const struct str *file_id, ui
 
 static void put_text(struct buf *b, const char *name, const char *text)
 {
-	buf_puts(b, ",\"");
-	buf_puts(b, name);
-	buf_puts(b, "\":");
+	buf_put_name(b, name);
 	text_json(b, text, strlen(text));
 }
 
 static void put_number(struct buf *b, const char *name, int64_t v)
 {
-	buf_puts(b, ",\"");
-	buf_puts(b, name);
-	buf_puts(b, "\":");
+	buf_put_name(b, name);
 	buf_put_u64(b, v > 0 ? (uint64_t)v : 0);
 }
 

@@ -7,14 +7,6 @@
 #include "text.h"
 #include "wire.h"
 
-static void name_of(struct reply *r, const char *name)
-{
-	if (r->json.len && r->json.data[r->json.len - 1] != '{')
-		buf_putc(&r->json, ',');
-	buf_put_json_string(&r->json, name, strlen(name));
-	buf_putc(&r->json, ':');
-}
-
 void reply_begin(struct reply *r)
 {
 	buf_putc(&r->json, '{');
@@ -24,13 +16,13 @@ void reply_begin(struct reply *r)
 
 void reply_number(struct reply *r, const char *name, uint64_t v)
 {
-	name_of(r, name);
+	buf_put_name(&r->json, name);
 	buf_put_u64(&r->json, v);
 }
 
 void reply_bool(struct reply *r, const char *name, bool v)
 {
-	name_of(r, name);
+	buf_put_name(&r->json, name);
 	buf_puts(&r->json, v ? "true" : "false");
 }
 
@@ -49,7 +41,7 @@ void reply_string(struct reply *r, const char *name, const char *text)
 			buf_putc(&whole, '?');
 		n = n ? n : 1;
 	}
-	name_of(r, name);
+	buf_put_name(&r->json, name);
 	buf_put_json_string(&r->json, whole.data ? whole.data : "", whole.len);
 	r->json.failed |= whole.failed;
 	buf_release(&whole);
@@ -57,14 +49,14 @@ void reply_string(struct reply *r, const char *name, const char *text)
 
 void reply_json(struct reply *r, const char *name, const struct buf *json)
 {
-	name_of(r, name);
+	buf_put_name(&r->json, name);
 	buf_put(&r->json, json->data, json->len);
 	r->json.failed |= json->failed;
 }
 
 void reply_object(struct reply *r, const char *name)
 {
-	name_of(r, name);
+	buf_put_name(&r->json, name);
 	buf_putc(&r->json, '{');
 }
 
@@ -127,7 +119,7 @@ int reply_version(struct reply *r, uint64_t asked)
 	snprintf(reason, sizeof reason, "this agent speaks version %d of the protocol, not %llu: use ct, the shim and ct-agent of one release",
 	         WIRE_VERSION, (unsigned long long)asked);
 	begin_error(r, "EPROTO", reason);
-	name_of(r, "versions");
+	buf_put_name(&r->json, "versions");
 	buf_putc(&r->json, '[');
 	buf_put_u64(&r->json, WIRE_VERSION);
 	buf_putc(&r->json, ']');

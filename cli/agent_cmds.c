@@ -157,29 +157,38 @@ static void show_set(const struct json *j, int set)
 	}
 }
 
-int cmd_list(int argc, char **argv)
+/* The options of who has only --json, and no argument. -1: go on; else the status to leave with. */
+static int no_arguments(int argc, char **argv, const char *complaint)
 {
 	static const struct option LONG[] = {
 		CLI_OPTIONS,
 		{ "json", no_argument, NULL, CLI_JSON },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct agent_addr addr;
-	struct agent_reply reply;
-	struct err err = { 0 };
-	struct json_member m;
-	struct json j;
-	int opt, status, r;
-	size_t sets = 0;
+	int opt, status;
 
-	cli.help = LIST_HELP;
 	while ((opt = getopt_long(argc, argv, ":" CLI_LETTERS, LONG, NULL)) != -1) {
 		status = cli_option(opt, argv);
 		if (status >= 0)
 			return status;
 	}
-	if (optind < argc)
-		return cli_usage("takes no argument");
+	return optind < argc ? cli_usage("%s", complaint) : -1;
+}
+
+int cmd_list(int argc, char **argv)
+{
+	struct agent_addr addr;
+	struct agent_reply reply;
+	struct err err = { 0 };
+	struct json_member m;
+	struct json j;
+	int status, r;
+	size_t sets = 0;
+
+	cli.help = LIST_HELP;
+	status = no_arguments(argc, argv, "takes no argument");
+	if (status >= 0)
+		return status;
 	if (ask("{\"v\":1,\"op\":\"list\"}", NULL, &addr, &reply, &err) < 0)
 		return cli_failed(NULL, &err);
 	/* Read it first: what does not parse is not shown. */
@@ -296,24 +305,15 @@ static const char UNLOCK_HELP[] =
 
 static int lock_or_unlock(int argc, char **argv, bool lock)
 {
-	static const struct option LONG[] = {
-		CLI_OPTIONS,
-		{ "json", no_argument, NULL, CLI_JSON },
-		{ NULL, 0, NULL, 0 },
-	};
 	struct agent_addr addr;
 	struct agent_reply reply;
 	struct err err = { 0 };
-	int opt, status;
+	int status;
 
 	cli.help = lock ? LOCK_HELP : UNLOCK_HELP;
-	while ((opt = getopt_long(argc, argv, ":" CLI_LETTERS, LONG, NULL)) != -1) {
-		status = cli_option(opt, argv);
-		if (status >= 0)
-			return status;
-	}
-	if (optind < argc)
-		return cli_usage("takes no argument: the passphrase is asked for");
+	status = no_arguments(argc, argv, "takes no argument: the passphrase is asked for");
+	if (status >= 0)
+		return status;
 	struct secret *s = isatty(STDIN_FILENO) ? askpass("Passphrase for the agent", lock, &err) : askpass_stdin(&err);
 	int ret = s ? ask(lock ? "{\"v\":1,\"op\":\"lock\"}" : "{\"v\":1,\"op\":\"unlock\"}", s, &addr, &reply, &err) : -1;
 	secret_free(s);
@@ -429,24 +429,15 @@ static void show_status(const struct agent_addr *addr, const struct agent_reply 
 
 int cmd_status(int argc, char **argv)
 {
-	static const struct option LONG[] = {
-		CLI_OPTIONS,
-		{ "json", no_argument, NULL, CLI_JSON },
-		{ NULL, 0, NULL, 0 },
-	};
 	struct agent_addr addr;
 	struct agent_reply reply;
 	struct err err = { 0 };
-	int opt, status;
+	int status;
 
 	cli.help = STATUS_HELP;
-	while ((opt = getopt_long(argc, argv, ":" CLI_LETTERS, LONG, NULL)) != -1) {
-		status = cli_option(opt, argv);
-		if (status >= 0)
-			return status;
-	}
-	if (optind < argc)
-		return cli_usage("takes no argument");
+	status = no_arguments(argc, argv, "takes no argument");
+	if (status >= 0)
+		return status;
 	if (ask("{\"v\":1,\"op\":\"status\"}", NULL, &addr, &reply, &err) < 0)
 		return cli_failed(NULL, &err);
 	status = CLI_OK;

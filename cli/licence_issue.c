@@ -313,7 +313,10 @@ static int write_licence(const struct options *o, const struct licence *l, const
 	buf_release(&text);
 	if (ret < 0)
 		return cli_failed(path, &err);
-	cli_say("%s: licence %s, until %s%s", TEXT(path, strlen(path)), l->id, LICENCE_DATE(l->until - 1), l->grace ? ", and days of grace" : "");
+	char grace[48] = "";
+	if (l->grace)
+		snprintf(grace, sizeof grace, ", and %u day%s of grace", l->grace, l->grace == 1 ? "" : "s");
+	cli_say("%s: licence %s, until %s%s", TEXT(path, strlen(path)), l->id, LICENCE_DATE(l->until - 1), grace);
 	return CLI_OK;
 }
 

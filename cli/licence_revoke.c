@@ -104,7 +104,7 @@ int licence_revoke(int argc, char **argv)
 	}
 	status = ret < 0 ? cli_failed(output, &err) : CLI_OK;
 	if (status == CLI_OK)
-		cli_say("%s: list %llu, %zu licences revoked", TEXT(output, strlen(output)), (unsigned long long)l.seq, l.count);
+		cli_say("%s: list %llu, %zu licence%s revoked", TEXT(output, strlen(output)), (unsigned long long)l.seq, l.count, l.count == 1 ? "" : "s");
 out:
 	licence_list_release(&l);
 	jwk_set_release(&set);

@@ -53,13 +53,13 @@ static void show_text(const struct options *o, const char *path, const struct li
 	int64_t left = ((now < l->until ? l->until : licence_end(l)) - now) / LICENCE_DAY;
 
 	printf("%s: licence %s\n", SHOWN(path), l->id);
-	printf("  for:        %s, key %s\n", l->name[0] ? SHOWN(l->name) : "(no name)", l->to_kid);
+	printf("  for:        %s\n  key:        %s\n", l->name[0] ? SHOWN(l->name) : "(no name)", LICENCE_SPOKEN(l->to_thumb));
 	for (size_t i = 0; i < l->what_count; i++)
 		printf("  %s %s\n", i ? "           " : "opens:     ", SHOWN(l->what[i]));
 	printf("  issued:     %s\n", LICENCE_DATE(l->issued));
 	printf("  until:      %s", LICENCE_DATE(l->until - 1));
 	if (l->grace)
-		printf(", and %u days of grace: %s", l->grace, LICENCE_DATE(licence_end(l) - 1));
+		printf(", and %u day%s of grace: %s", l->grace, l->grace == 1 ? "" : "s", LICENCE_DATE(licence_end(l) - 1));
 	printf("\n  now:        %s", ends(l, now));
 	if (now < licence_end(l))
 		printf(", days left: %lld", (long long)left);
@@ -75,9 +75,7 @@ static void show_text(const struct options *o, const char *path, const struct li
 
 static void put_string(struct buf *b, const char *name, const char *text)
 {
-	buf_puts(b, ",\"");
-	buf_puts(b, name);
-	buf_puts(b, "\":");
+	buf_put_name(b, name);
 	text_json(b, text, strlen(text));
 }
 
@@ -89,14 +87,21 @@ static void put_number(struct buf *b, const char *name, int64_t v)
 	buf_puts(b, text);
 }
 
+static void put_hex(struct buf *b, const char *name, const uint8_t bytes[JWS_FINGERPRINT_LEN])
+{
+	buf_put_name(b, name);
+	buf_putc(b, '"');
+	buf_put_hex(b, bytes, JWS_FINGERPRINT_LEN);
+	buf_putc(b, '"');
+}
+
 static void put_signer(struct buf *b, const struct options *o, const uint8_t x[SIGN_KEY_LEN])
 {
 	uint8_t is[JWS_FINGERPRINT_LEN] = { 0 };
 
 	jws_fingerprint(x, is);
-	buf_puts(b, ",\"publisher\":\"");
-	buf_put_hex(b, is, sizeof is);
-	buf_puts(b, o->pinned ? "\",\"pinned\":true" : "\",\"pinned\":false");
+	put_hex(b, "publisher", is);
+	buf_puts(b, o->pinned ? ",\"pinned\":true" : ",\"pinned\":false");
 }
 
 static void begin_json(struct buf *b, const char *path, const char *what)
@@ -114,6 +119,7 @@ static int show_json(const struct options *o, const char *path, const struct lic
 	put_string(&b, "id", l->id);
 	put_string(&b, "name", l->name);
 	put_string(&b, "to", l->to_kid);
+	put_hex(&b, "to_sha256", l->to_thumb);
 	put_number(&b, "issued", l->issued);
 	put_number(&b, "until", l->until);
 	put_number(&b, "grace_days", l->grace);
@@ -221,11 +227,9 @@ static int show_request(const struct options *o, const char *path)
 		put_string(&b, "name", r.name);
 		put_string(&b, "machine", r.machine);
 		put_string(&b, "key", r.kid);
-		buf_puts(&b, ",\"key_sha256\":\"");
-		buf_put_hex(&b, r.thumb, sizeof r.thumb);
-		buf_puts(&b, "\",\"publisher\":\"");
-		buf_put_hex(&b, r.pin, sizeof r.pin);
-		buf_puts(&b, "\"}");
+		put_hex(&b, "key_sha256", r.thumb);
+		put_hex(&b, "publisher", r.pin);
+		buf_putc(&b, '}');
 		status = cli_print(&b);
 	} else {
 		printf("%s: request for licences\n  from:       %s\n", SHOWN(path), r.name[0] ? SHOWN(r.name) : "(no name)");

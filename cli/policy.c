@@ -314,9 +314,7 @@ static int read_answer(struct answer *a, const struct agent_reply *reply, struct
 
 static void put_json(struct buf *b, const char *name, const char *text)
 {
-	buf_puts(b, ",\"");
-	buf_puts(b, name);
-	buf_puts(b, "\":");
+	buf_put_name(b, name);
 	text_json(b, text, strlen(text));
 }
 

@@ -96,3 +96,11 @@ void buf_put_json_string(struct buf *b, const void *s, size_t len)
 	buf_put(b, from, (size_t)(end - from));
 	buf_putc(b, '"');
 }
+
+void buf_put_name(struct buf *b, const char *name)
+{
+	if (b->len && b->data[b->len - 1] != '{')
+		buf_putc(b, ',');
+	buf_put_json_string(b, name, strlen(name));
+	buf_putc(b, ':');
+}

@@ -34,4 +34,7 @@ void buf_put_hex(struct buf *b, const void *p, size_t len); /* lower-case, two d
  */
 void buf_put_json_string(struct buf *b, const void *s, size_t len);
 
+/* A member of a JSON object, up to its colon; the comma before it, unless the object begins here. */
+void buf_put_name(struct buf *b, const char *name);
+
 #endif

@@ -110,13 +110,11 @@ static bool put_array(struct licence *l, enum member m, const struct json *j, in
 
 static bool put_to(struct licence *l, const struct json *j, int tok)
 {
-	uint8_t thumb[ECKEY_THUMB_LEN];
-
 	if (json_type(j, tok) != JSON_OBJECT || eckey_parse_object(&l->to, j, tok, NULL) < 0)
 		return false;
 	if (l->to.d) /* released with the rest */
 		return false;
-	return eckey_thumbprint(&l->to, thumb, l->to_kid);
+	return eckey_thumbprint(&l->to, l->to_thumb, l->to_kid);
 }
 
 static bool put(struct licence *l, enum member m, const struct json *j, int tok)
@@ -230,28 +228,22 @@ int64_t licence_end(const struct licence *l)
 
 static void put_string(struct buf *b, const char *name, const char *text)
 {
-	buf_puts(b, ",\"");
-	buf_puts(b, name);
-	buf_puts(b, "\":");
+	buf_put_name(b, name);
 	buf_put_json_string(b, text, strlen(text));
 }
 
 static void put_number(struct buf *b, const char *name, uint64_t v)
 {
-	buf_puts(b, ",\"");
-	buf_puts(b, name);
-	buf_puts(b, "\":");
+	buf_put_name(b, name);
 	buf_put_u64(b, v);
 }
 
 static void put_list(struct buf *b, const struct licence *l, enum member m, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
-		buf_puts(b, i ? "," : ",\"");
-		if (i == 0) {
-			buf_puts(b, members[m].name);
-			buf_puts(b, "\":[");
-		}
+		if (i == 0)
+			buf_put_name(b, members[m].name);
+		buf_putc(b, i ? ',' : '[');
 		if (m == M_USERS)
 			buf_put_u64(b, l->users[i]);
 		else if (m == M_MACHINES)

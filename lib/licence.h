@@ -45,6 +45,7 @@ struct licence {
 	char name[LICENCE_NAME_MAX + 1]; /* the customer, for people: a stranger's text, without NUL */
 	struct eckey to;
 	char to_kid[ECKEY_THUMB_TEXT];
+	uint8_t to_thumb[ECKEY_THUMB_LEN]; /* the same in bytes; of a licence that was read */
 	size_t machine_count, user_count, what_count;
 	char machines[LICENCE_MACHINES_MAX][LICENCE_MACHINE_LEN + 1];
 	uid_t users[LICENCE_USERS_MAX];

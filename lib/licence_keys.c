@@ -92,7 +92,7 @@ int licence_open(const struct licence *l, const struct eckey *customer, struct j
 
 	*set = (struct jwk_set){ NULL, 0 };
 	if (memcmp(customer->point, l->to.point, sizeof l->to.point) != 0)
-		return err_set(err, ERR_REJECTED, "the licence is for another customer's key (%s)", l->to_kid);
+		return err_set(err, ERR_REJECTED, "the licence is for another customer's key (ct licence show tells which)");
 	struct secret *text = jwe_open(l->keys.data, l->keys.len, NULL, customer, &why);
 	if (!text)
 		return why.code == ERR_SYSTEM ? err_sys(err, why.sys_errno, "the licence's keys") : err_set(err, why.code, "the licence's keys: %s", why.text);

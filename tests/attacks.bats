@@ -5,7 +5,7 @@
 #   a peer that has ended, or whose pid is somebody else's    rules.bats, "a process that has ended is nobody", "… took the number …"
 #   another uid, admitted and not                            here
 #   a connection that is handed on                           here
-#   a socket that was swapped                                here; agent.bats, "a socket that belongs to another user …", "a folder that others may write …"
+#   a socket that was swapped                                here; agent_life.bats, "a socket that belongs to another user …", "a folder that others may write …"
 #   another policy spliced into a header                     here; flips.bats and differential.bats for every other change
 #   one file's header before another's data                  here
 #   a header signed anew with another set's key              agent.bats, "a header signed by a key of another set …"; token.bats for tokens
@@ -15,8 +15,10 @@
 #   peers that are slow, or many; headers that are huge      agent.bats, "peers that send half a frame …", "more connections …", "a huge forged header …"
 #   claims, paths, metadata that look like something else    policy.bats, "claims …"; rules.bats, "a hostile path …"; cli.bats, "foreign strings …"
 #   policies that never end, eat memory, escape              engine.bats, policy_rego.bats
-#   somebody who has taken the agent over                    unit/agent_calls.c; hardening.bats
-#   somebody who may read the agent's memory, or trace it    hardening.bats, token.bats
+#   a licence that is replayed, changed, somebody else's     licence.bats, licence_agent.bats "renewal …"
+#   a clock set back, an older list of revoked licences      licence_agent.bats, "time never goes back …", "revocation …"
+#   somebody who has taken the agent over                    unit/agent_calls.c, agent_front.c, agent_keeper.c; hardening.bats, keeper.bats
+#   somebody who may read the agent's memory, or trace it    hardening.bats, keeper.bats, token.bats
 #   the key of a set that was removed                        agent.bats, "what is removed is gone from memory …"
 
 load helpers
@@ -48,14 +50,6 @@ agent_with() {
 	printf '%s\n' "$@" >conf
 	AGENT_OPTS=(-c "$PWD/conf")
 	agent_start "$T/keys.jwk"
-}
-
-says() { # says TEXT…: $output contains each
-	local text
-	echo "output: $output"
-	for text; do
-		[[ $output == *"$text"* ]] || return
-	done
 }
 
 root_needed() { # root_needed WHY

@@ -76,6 +76,10 @@ missing() {
 	"$CT" status --json | python3 -c 'import json, sys; [print(k, v) for k, v in json.load(sys.stdin)["hardening"].items() if v is not True]'
 }
 
+has_memfd_secret() {
+	python3 -c 'import ctypes, sys; sys.exit(ctypes.CDLL(None).syscall(447, 0) < 0)'
+}
+
 # field NAME: of /proc/P/status
 field() {
 	sed -n "s/^$1:[[:space:]]*//p" "/proc/$P/status"
@@ -98,7 +102,7 @@ field() {
 			*sanitizers*) [ -n "$SANITIZE" ] && [ "$error" = EOPNOTSUPP ] ;;
 			peer_pidfd*"Linux 6.5"*) [ "$error" = ENOPROTOOPT ] && [ "$(printf '6.5\n%s\n' "$(uname -r)" | sort -V | head -n 1)" != 6.5 ] ;;
 			keeper_landlock*"5.13"*) [ "$error" = ENOSYS ] && [ ! -e /sys/kernel/security/landlock ] && ! grep -qw landlock /sys/kernel/security/lsm ;;
-			memory_hidden*"6.5"*) false ;;
+			memory_hidden*"6.5"*) ! has_memfd_secret || [ "$(ulimit -Hl)" -lt 100 ] ;;
 			memory_locked*) [ "$(ulimit -Hl)" -lt 100 ] ;;
 			*) false ;;
 			esac || { echo "missing: $name: $error (uid $uid)"; return 1; }

@@ -81,6 +81,15 @@ key_file() {
 	printf '%s\n' "$to"
 }
 
+# says TEXT…: $output contains each. (Not "says A && says B": a failed A would not end the test.)
+says() {
+	local text
+	echo "output: $output"
+	for text; do
+		[[ $output == *"$text"* ]] || return
+	done
+}
+
 # agent_start [KEYS…]: a private ct-agent; exports CT_AGENT_SOCK, sets AGENT_PID, AGENT_DIR (its log: $AGENT_DIR/log).
 # AGENT_OPTS=(…) beforehand adds options, AGENT_VIA=(CMD …) puts a command before it, which executes it. The folder is a short one: a socket's path has room for 107 bytes.
 # Started in setup_file it serves all tests of the file and is stopped by `teardown_file() { agent_stop; }`.

@@ -32,14 +32,6 @@ ask() { # ask JSON [BLOBFILE]: the reply's JSON
 	"${PEER[@]}" ask "$@"
 }
 
-says() { # says TEXT…: $output contains each
-	local text
-	echo "output: $output"
-	for text; do
-		[[ $output == *"$text"* ]] || return
-	done
-}
-
 scan() {
 	python3 "$ROOT/tests/scan.py" "$F/keys.jwk" "$@"
 }

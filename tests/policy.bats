@@ -3,36 +3,19 @@
 # elsewhere.
 
 load helpers
+load engine
 
 ID=0123456789abcdef0123456789abcdef
 OTHER_ID=fedcba9876543210fedcba9876543210
 
 setup() {
-	cd "$BATS_TEST_TMPDIR"
-	mkdir saw
-	plain_model plain.safetensors 1000
-	"$CT" keygen -q --kid-enc ke --kid-sign ks -o k.jwk
-	"$CT" encrypt -q --keys k.jwk plain.safetensors default.safetensors
-	local py lib
-	py=$(python3 -c 'import sys; print(sys.executable)')
-	ENGINE="exec:$py $ROOT/tests/standins/engine.py $PWD/saw"
-	FEW=("exec:$py $ROOT/tests/standins/few_rego.py")
+	engine_setup
+	local lib
+	FEW=("exec:$(python3 -c 'import sys; print(sys.executable)') $ROOT/tests/standins/few_rego.py")
 	# Not with a sanitizer, whose run time needs system calls that the program forbids itself.
 	for lib in "$ROOT"/.venv/lib/python3*/site-packages/regopy/librego_shared.so; do
 		[ -n "$SANITIZE" ] || [ ! -x "$BUILD/ct-policy-rego" ] || [ ! -e "$lib" ] || FEW+=("exec:$BUILD/ct-policy-rego --librego $lib")
 	done
-}
-
-# model NAME POLICY: NAME.safetensors under that policy.
-model() {
-	printf '%s\n' "$2" >"$1.rego"
-	"$CT" encrypt -q --keys k.jwk --policy "$1.rego" plain.safetensors "$1.safetensors"
-}
-
-# with OPTIONS…: an agent with the engine and the keys.
-with() {
-	AGENT_OPTS=(--policy-engine "$ENGINE" "$@")
-	agent_start "$PWD/k.jwk"
 }
 
 # text FILE: its policy

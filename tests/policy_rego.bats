@@ -1,4 +1,4 @@
-# ct-policy-rego alone, with librego of the package regopy: its verdicts, what it refuses, and what it can still do once it is locked in.
+# ct-policy-rego, alone but for one test, with librego of the package regopy: its verdicts, what it refuses, and what it can still do once it is locked in.
 # The judges are the vectors' manifest, the kernel (/proc, strace) and an engine of our own that does its worst (standins/librego.c).
 
 load helpers
@@ -111,6 +111,31 @@ does() {
 		grep -q "^$file " "$T/list"
 		[ -n "$fault" ]
 	done <"$ROOT/tests/policy_exceptions.txt"
+}
+
+# The engine alone is right, and what hands it policy and input, or takes its verdict, is not.
+@test "every policy vector is served or refused by an agent that has this engine" {
+	AGENT_OPTS=(--policy-engine "exec:$REGO --librego $LIBREGO")
+	agent_start
+	PYTHONPATH=$ROOT/tests run -0 python3 - "$VECTORS" "$ROOT/tests/policy_exceptions.txt" <<-'EOF'
+		import json, sys, peer
+		vectors, exceptions = sys.argv[1:]
+		faults = {line.split("\t")[0] for line in open(exceptions) if not line.startswith("#")}
+		files = [e for e in json.load(open(vectors + "/manifest.json"))["files"] if e["class"] == "policy"]
+		bad = 0
+		for e in files:
+		    peer.exchange(peer.frame({"v": 1, "op": "remove", "all": True}))
+		    peer.exchange(peer.frame({"v": 1, "op": "add"}, open(vectors + "/" + e["keys"]["file"], "rb").read()))
+		    reply, _ = peer.exchange(peer.open_frame(vectors + "/" + e["file"]))
+		    got = reply.get("error") or reply["disposition"]
+		    want = "serve" if e["expect"] == "ok" and e["file"] not in faults else "refuse"
+		    if got != want:
+		        bad += 1
+		        print(e["file"], got, "not", want, reply.get("reason"))
+		print(len(files), "seen")
+		sys.exit(bad > 0 or len(files) < 35)
+	EOF
+	echo "$output"
 }
 
 # One byte more, a line end, a word on stdout: whoever reads the verdict takes the exact text only.

@@ -31,14 +31,6 @@ setup() {
 	cd "$BATS_TEST_TMPDIR"
 }
 
-says() { # says TEXT…: $output contains each
-	local text
-	echo "output: $output"
-	for text; do
-		[[ $output == *"$text"* ]] || return
-	done
-}
-
 # What a failed test leaves in the background ends here, too.
 teardown() {
 	if [ -n "${OTHERS-}" ]; then

@@ -23,14 +23,6 @@ teardown() {
 	agent_stop
 }
 
-says() { # says TEXT…: $output contains each
-	local text
-	echo "output: $output"
-	for text; do
-		[[ $output == *"$text"* ]] || return
-	done
-}
-
 ask() {
 	"${PEER[@]}" ask "$@"
 }
@@ -328,6 +320,38 @@ wait_status() {
 	done
 	grep -q "^ExecStart=$PWD/p/usr/bin/ct-agent -f" p/usr/lib/systemd/user/ct-agent.service
 	test -e p/usr/lib/systemd/system/ct-agent.service.d/system.conf
+}
+
+# A filter that is too narrow takes from the agent what it would take from itself, and ends every policy engine: seen in ct status at best.
+@test "systemd: the unit's filter has all system calls that agent and policy engine make" {
+	need systemd-analyze strace
+	AGENT_VIA=(strace -D -f -qq -o "$PWD/trace")
+	AGENT_OPTS=(--policy-engine "exec:$BUILD/ct-policy-rego --librego $BUILD/standins/librego.so" --audit "$PWD/audit")
+	agent_start "$KEYS"
+	printf 'package model\ndo := `nothing`\n' >p.rego
+	"$CT" keygen -q -o k.jwk
+	plain_model plain.safetensors
+	"$CT" encrypt -q --keys k.jwk --policy p.rego plain.safetensors asks.safetensors
+	"$CT" add -q k.jwk
+	run -0 "$CT" verify asks.safetensors
+	run -0 "${PEER[@]}" open "$M" "$KEYS"
+	run -0 "$CT" status --json
+	agent_stop
+	python3 - "$ROOT/systemd/ct-agent.service" <<-'EOF'
+		import re, subprocess, sys
+		def members(name):
+		    if not name.startswith("@"):
+		        return {name}
+		    out = subprocess.run(["systemd-analyze", "syscall-filter", name], capture_output=True, text=True, check=True).stdout
+		    words = [w.strip() for w in out.splitlines()[1:]]
+		    return set().union(*(members(w) for w in words if w and not w.startswith("#")))
+		names = re.search(r"^SystemCallFilter=(.*)$", open(sys.argv[1]).read(), re.M)[1].split()
+		allowed = set().union(*map(members, ["@default", *names]))
+		made = set(re.findall(r"^\d+ +(\w+)\(", open("trace").read(), re.M))
+		print(sorted(made))
+		assert {"landlock_restrict_self", "seccomp", "execve"} <= made
+		assert made <= allowed, made - allowed
+	EOF
 }
 
 # --- an agent that is started anew ---

@@ -29,14 +29,6 @@ teardown() {
 	agent_stop
 }
 
-says() { # says TEXT…: $output contains each
-	local text
-	echo "output: $output"
-	for text; do
-		[[ $output == *"$text"* ]] || return
-	done
-}
-
 ask() {
 	"${PEER[@]}" ask "$@"
 }

@@ -62,14 +62,6 @@ jwk_into() {
 	eval "$line" >"$T/said" 2>&1 || { cat "$T/said"; return 1; }
 }
 
-says() { # says TEXT…: $output contains each
-	local text
-	echo "output: $output"
-	for text; do
-		[[ $output == *"$text"* ]] || return
-	done
-}
-
 decrypts() { # decrypts FILE: through the agent; the data are the plain model's
 	"$CT" decrypt -q --force "$1" decrypted && python3 - decrypted "$T/plain.safetensors" <<-'EOF'
 		import struct, sys

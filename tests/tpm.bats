@@ -53,14 +53,6 @@ extend() { # extend PCR
 	tpm2_pcrextend "$1:sha256=$(echo changed | sha256sum | cut -c 1-64)"
 }
 
-says() { # says TEXT…: $output contains each
-	local text
-	echo "output: $output"
-	for text; do
-		[[ $output == *"$text"* ]] || return
-	done
-}
-
 # fails TEXT… -- CMD…: exit status 3, nothing on stdout, one line that contains each TEXT
 fails() {
 	local texts=()
