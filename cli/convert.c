@@ -411,10 +411,12 @@ static int not_dots(const struct dirent *d)
  */
 static int make_folder(const char *out, mode_t mode, bool outermost, bool *made, struct err *err)
 {
+	mode_t mask = umask(0); /* no thread of ours makes files meanwhile */
 	struct stat st;
 
 	*made = mkdir(out, mode) == 0;
-	if (*made)
+	umask(mask);
+	if (*made) /* a default ACL may have taken some of it */
 		return chmod(out, mode) < 0 ? err_sys(err, errno, "cannot take the mode of the original") : 0;
 	if (errno != EEXIST)
 		return err_sys(err, errno, "cannot be made");

@@ -127,6 +127,11 @@ untouched() {
 	[ "$(ls out/b)" = "" ]
 	"$CT" encrypt -q --keys keys.jwk in out
 	[ "$(stat -c %a out/b)" = 775 ]
+	rm -rf out
+	AT=2 ONLY=chmod with moment run -137 "$CT" encrypt --keys keys.jwk in out
+	[ "$(ls out/b)" = "" ]
+	"$CT" encrypt -q --keys keys.jwk in out
+	[ "$(stat -c %a out/b)" = 775 ]
 }
 
 # refused FILE PATTERN [OPTION…]: the run names the file that is in the way and what differs, and touches nothing.
