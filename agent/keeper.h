@@ -24,7 +24,7 @@
 
 #define KEEPER_SETS_MAX 256
 #define KEEPER_ADDS_MAX 4    /* key sets that are being read at once; more wait */
-#define KEEPER_ADD_MS 10000  /* for the text of one to come */
+#define KEEPER_ADD_MS 12000  /* for the text of one to come: a backstop, since the connection that it comes by has 10 s (PROTOCOL.md) */
 #define KEEPER_WAIT_MS 8000  /* for the data keys of one file: longer, and who asked has gone (PROTOCOL.md: 10 s for a connection) */
 #define KEEPER_BATCH_TOKEN 32 /* of a token's: when one is late, the keeper is done with it that much sooner */
 #define KEEPER_BATCH 512     /* wrapped keys in one message: an idle keeper answers in less than a ms, and a message fits any socket's buffer */
