@@ -352,8 +352,6 @@ static bool begin(struct keeper_process *p, const struct tokens *tokens, bool ba
 		say_err(p, SAY_REFUSAL, 0, &why);
 		return false;
 	}
-	for (int alg = 0; alg < AEAD_ALGS; alg++) /* OpenSSL reads its configuration now, while files can be opened */
-		aead_free(aead_new((enum aead_alg)alg));
 	memset(&h, 0, sizeof h);
 	harden_keeper(&h, tokens->count > 0);
 	for (size_t i = 0; i < p->sets.count; i++)
