@@ -164,7 +164,7 @@ refused() {
 	refused out/a.safetensors "*encrypted with aes256gcm, not with chacha20poly1305*" --alg chacha20poly1305
 	cp kept.jwk keys.jwk
 	refused out/a.safetensors "*format version is 2, not 1*" --format-version 1
-	refused out/a.safetensors "*chunks have 2097152 bytes, not 65536*" --chunk-size 64K
+	refused out/a.safetensors "*chunks have 262144 bytes, not 65536*" --chunk-size 64K
 	echo 'package model' >p.rego
 	refused out/a.safetensors "*its policy is another*" --policy p.rego
 	"$CT" keygen -q --force -o keys.jwk
