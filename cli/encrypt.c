@@ -21,8 +21,8 @@
 #include "writer.h"
 
 /*
- * Not the reference's 2 MiB (CHUNK_DEFAULT): who reads one tensor of many, or its first byte, decrypts the chunks around it. 40 bytes of header a
- * chunk are what it costs (docs/PERFORMANCE.md).
+ * Not the reference's 2 MiB: who reads one tensor of many, or its first byte, decrypts the chunks around it (docs/PERFORMANCE.md). It costs a tag
+ * more a chunk, 22 bytes of header.
  */
 #define CHUNK_SIZE (256u << 10)
 
