@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text.h"
+
 void buf_release(struct buf *b)
 {
 	free(b->data);
@@ -46,7 +48,8 @@ void buf_puts(struct buf *b, const char *s)
 
 void buf_putc(struct buf *b, char c)
 {
-	buf_put(b, &c, 1);
+	if (buf_reserve(b, 1))
+		b->data[b->len++] = c;
 }
 
 void buf_put_hex(struct buf *b, const void *p, size_t len)
@@ -75,22 +78,26 @@ void buf_put_json_string(struct buf *b, const void *s, size_t len)
 {
 	static const char hex[] = "0123456789abcdef";
 	static const char brief[0x20] = { ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r' };
-	const uint8_t *p = s, *end = p + len, *from = p;
+	const char *p = s, *end = p + len, *from = p;
 	buf_putc(b, '"');
-	for (; p < end; p++) {
-		if (*p >= 0x20 && *p != '"' && *p != '\\')
+	for (;;) {
+		p += text_plain_run(p, (size_t)(end - p));
+		if (p == end)
+			break;
+		unsigned char c = (unsigned char)*p++;
+		if (c >= 0x20 && c != '"' && c != '\\')
 			continue;
-		buf_put(b, from, (size_t)(p - from));
-		from = p + 1;
+		buf_put(b, from, (size_t)(p - 1 - from));
+		from = p;
 		buf_putc(b, '\\');
-		if (*p >= 0x20) {
-			buf_putc(b, (char)*p);
-		} else if (brief[*p]) {
-			buf_putc(b, brief[*p]);
+		if (c >= 0x20) {
+			buf_putc(b, (char)c);
+		} else if (brief[c]) {
+			buf_putc(b, brief[c]);
 		} else {
 			buf_puts(b, "u00");
-			buf_putc(b, hex[*p >> 4]);
-			buf_putc(b, hex[*p & 15]);
+			buf_putc(b, hex[c >> 4]);
+			buf_putc(b, hex[c & 15]);
 		}
 	}
 	buf_put(b, from, (size_t)(end - from));

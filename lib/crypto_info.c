@@ -279,12 +279,13 @@ static ptrdiff_t decode(const struct reader *r, int tok, void *dst, size_t cap)
 	if (tok < 0 || json_type(&r->json, tok) != JSON_STRING)
 		return -1;
 	const char *raw = json_raw(&r->json, tok, &len);
-	if (!memchr(raw, '\\', len))
-		return base64_decode(BASE64_STD, raw, len, dst, cap);
+	ptrdiff_t n = base64_decode(BASE64_STD, raw, len, dst, cap);
+	if (n >= 0 || !memchr(raw, '\\', len))
+		return n;
 	char *plain = malloc(len);
 	if (!plain)
 		return -1;
-	ptrdiff_t n = base64_decode(BASE64_STD, plain, json_unescape(&r->json, tok, plain), dst, cap);
+	n = base64_decode(BASE64_STD, plain, json_unescape(&r->json, tok, plain), dst, cap);
 	free(plain);
 	return n;
 }

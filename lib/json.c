@@ -114,28 +114,6 @@ static unsigned int member_end(const struct json *j)
 	return i < j->jsmn.toknext || j->tokenized ? i : 0;
 }
 
-/* Eight bytes of which none is a control character, a quote, a backslash or beyond ASCII: what most of a header consists of. */
-static bool is_simple(const char *s)
-{
-	const uint64_t ones = 0x0101010101010101u, highs = ones << 7;
-	uint64_t w, quote, slash;
-	memcpy(&w, s, sizeof w);
-	quote = w ^ ones * '"';
-	slash = w ^ ones * '\\';
-	return ((w | (w - ones * 0x20) | (quote - ones) | (slash - ones)) & highs) == 0;
-}
-
-/* Length of a run at s that needs no thought: printable ASCII without escapes. */
-static size_t simple_run(const char *s, size_t len)
-{
-	size_t i = 0;
-	while (len - i >= 8 && is_simple(s + i))
-		i += 8;
-	while (i < len && s[i] >= 0x20 && s[i] != '\\' && s[i] != '"')
-		i++;
-	return i;
-}
-
 /* ---- strictness: what stands between and inside the tokens ---- */
 
 static size_t skip_space(const struct json *j, size_t at, size_t end)
@@ -183,12 +161,10 @@ static size_t string_char(const char *s, size_t len, uint32_t *cp)
 	}
 	if (len < 2)
 		return 0;
-	static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-	const char *f = memchr(from, s[1], sizeof from - 1);
-	if (f) {
-		*cp = (uint32_t)to[f - from];
+	static const char brief[256] = { ['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t' };
+	*cp = (uint32_t)brief[(unsigned char)s[1]];
+	if (*cp)
 		return 2;
-	}
 	int hi = s[1] == 'u' && len >= 6 ? hex4(s + 2) : -1;
 	if (hi < 0 || (hi >= 0xdc00 && hi <= 0xdfff))
 		return 0;
@@ -200,23 +176,6 @@ static size_t string_char(const char *s, size_t len, uint32_t *cp)
 		return 0;
 	*cp = 0x10000 + (((uint32_t)hi - 0xd800) << 10) + ((uint32_t)lo - 0xdc00);
 	return 12;
-}
-
-static bool string_valid(const char *s, size_t len)
-{
-	for (;;) {
-		size_t n = simple_run(s, len);
-		s += n;
-		len -= n;
-		if (len == 0)
-			return true;
-		uint32_t cp;
-		n = string_char(s, len, &cp);
-		if (n == 0)
-			return false;
-		s += n;
-		len -= n;
-	}
 }
 
 static size_t digits(const char *s, size_t len)
@@ -256,8 +215,8 @@ static bool scalar_valid(const struct json *j, const jsmntok_t *t)
 {
 	const char *s = j->text + t->start;
 	size_t len = (size_t)(t->end - t->start);
-	if (t->type == JSMN_STRING)
-		return string_valid(s, len);
+	if (t->type == JSMN_STRING) /* check_text() */
+		return true;
 	switch (s[0]) {
 	case 't':
 		return len == 4 && memcmp(s, "true", 4) == 0;
@@ -317,7 +276,7 @@ static int check_member(struct json *j, struct err *err)
 			j->pos = start + 1;
 		} else {
 			if (!scalar_valid(j, t))
-				return malformed(err, start, string ? "bad string (UTF-8, escape or control character)" : "bad literal");
+				return malformed(err, start, "bad literal");
 			filled = true;
 			j->pos = (size_t)t->end + string;
 		}
@@ -330,28 +289,45 @@ static int check_member(struct json *j, struct err *err)
 	return 0;
 }
 
-/*
- * Depth is bounded before jsmn sees the text: it walks up from the last token at each closing bracket, so its time goes with the
- * square of the depth. Whatever else is wrong with the text is found by those who come after.
- */
-static int check_depth(const struct json *j, struct err *err)
+/* The string whose first character is at `at`: the end of it, behind its quote, or 0. One that does not end is left to jsmn. */
+static size_t string_end(const struct json *j, size_t at, struct err *err)
 {
-	const char *p = j->text, *end = p + j->len;
+	while (at < j->len) {
+		uint32_t cp;
+		size_t n = text_plain_run(j->text + at, j->len - at);
+		at += n;
+		if (at == j->len || j->text[at] == '"')
+			break;
+		n = string_char(j->text + at, j->len - at, &cp);
+		if (n == 0) {
+			malformed(err, at, "bad string (UTF-8, escape or control character)");
+			return 0;
+		}
+		at += n;
+	}
+	return at + 1;
+}
+
+/*
+ * What is looked at in the whole text before jsmn sees it. Depth: jsmn walks up from the last token at each closing bracket, so its time goes with
+ * the square of it. Strings: what is between their quotes, in one pass and not once more for each token. Where the text is well-formed, strings
+ * are the same here and there; what else is wrong with it is found by those who come after.
+ */
+static int check_text(const struct json *j, struct err *err)
+{
 	unsigned int depth = 0;
 
-	while (p < end) {
-		char c = *p++;
+	for (size_t at = 0; at < j->len;) {
+		char c = j->text[at++];
 		if (c == '[' || c == '{') {
 			if (++depth > JSON_DEPTH_MAX + 1)
-				return malformed(err, (size_t)(p - j->text - 1), "nested too deeply");
+				return malformed(err, at - 1, "nested too deeply");
 		} else if (c == ']' || c == '}') {
 			depth -= depth > 0;
 		} else if (c == '"') {
-			while (p < end && *p != '"') {
-				size_t n = simple_run(p, (size_t)(end - p));
-				p += n > 0 ? n : *p == '\\' ? 2 : 1;
-			}
-			p++;
+			at = string_end(j, at, err);
+			if (at == 0)
+				return -1;
 		}
 	}
 	return 0;
@@ -364,7 +340,7 @@ static int check_begin(struct json *j, struct err *err)
 	j->pos = skip_space(j, 0, j->len);
 	if (j->pos == j->len || j->text[j->pos] != '{')
 		return malformed(err, j->pos, "expected an object");
-	if (check_depth(j, err) < 0 || tokenize(j, err) < 0)
+	if (check_text(j, err) < 0 || tokenize(j, err) < 0)
 		return -1;
 	j->pos++;
 	j->limit = 1;
@@ -432,7 +408,7 @@ size_t json_unescape(const struct json *j, int tok, char *dst)
 	size_t len, at = 0;
 	const char *s = json_raw(j, tok, &len);
 	while (len > 0) {
-		size_t n = simple_run(s, len);
+		size_t n = text_plain_run(s, len);
 		if (dst)
 			memcpy(dst + at, s, n);
 		at += n;
@@ -457,10 +433,10 @@ bool json_is(const struct json *j, int tok, const char *s)
 	const char *raw = json_raw(j, tok, &len);
 	if (json_type(j, tok) != JSON_STRING || len < want)
 		return false;
-	if (!memchr(raw, '\\', len))
-		return len == want && memcmp(raw, s, want) == 0;
-	char plain[512];
-	return len <= sizeof plain && json_unescape(j, tok, plain) == want && memcmp(plain, s, want) == 0;
+	if (len == want)
+		return memcmp(raw, s, want) == 0;
+	char plain[512]; /* longer than s: it can only be s if something in it is escaped */
+	return len <= sizeof plain && memchr(raw, '\\', len) && json_unescape(j, tok, plain) == want && memcmp(plain, s, want) == 0;
 }
 
 bool json_u64(const struct json *j, int tok, uint64_t *v)

@@ -1,5 +1,6 @@
 #include "text.h"
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,6 +43,31 @@ size_t text_utf8_encode(uint32_t cp, void *dst)
 	static const uint8_t lead[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
 	d[0] = (uint8_t)(lead[n] | cp);
 	return n;
+}
+
+/* A bit in the lowest byte of the eight at s that is a control character, a quote, a backslash or beyond ASCII, and in none before it. */
+static uint64_t not_plain(const char *s)
+{
+	const uint64_t ones = 0x0101010101010101u, highs = ones << 7;
+	uint64_t w, quote, slash;
+	memcpy(&w, s, sizeof w);
+	w = le64toh(w);
+	quote = w ^ ones * '"';
+	slash = w ^ ones * '\\';
+	return (w | (w - ones * 0x20) | (quote - ones) | (slash - ones)) & highs;
+}
+
+size_t text_plain_run(const char *s, size_t len)
+{
+	size_t i = 0;
+	for (; len - i >= 8; i += 8) {
+		uint64_t found = not_plain(s + i);
+		if (found)
+			return i + (size_t)__builtin_ctzll(found) / 8;
+	}
+	while (i < len && s[i] >= 0x20 && s[i] != '\\' && s[i] != '"')
+		i++;
+	return i;
 }
 
 static bool harmless(uint32_t cp)

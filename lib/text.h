@@ -21,6 +21,9 @@ size_t text_utf8_decode(const void *s, size_t len, uint32_t *cp);
 /* Encodes cp (<= U+10FFFF, no surrogate) to dst, which has room for 4 bytes. Returns the length. */
 size_t text_utf8_encode(uint32_t cp, void *dst);
 
+/* Length of the run at s[0 .. len) that a JSON string spells as it is: ASCII without control characters, quotes and backslashes. */
+size_t text_plain_run(const char *s, size_t len);
+
 /*
  * Writes s[0 .. len) to dst (cap bytes, > 0; always NUL-terminated) so that a terminal or a log cannot be fooled: C0, DEL, C1,
  * bidi controls, line separators and invalid UTF-8 become \xNN or \u{N}, a backslash is doubled. What does not fit is cut and
