@@ -78,7 +78,7 @@ static int unlock_by_agent(struct model *m, struct err *err)
 
 	if (agent_addr_find(&addr, cli_env, err) < 0)
 		return -1;
-	if (agent_open(&addr, m->raw, m->raw_len, (uint64_t)m->st.st_size, &reply, err) < 0)
+	if (agent_open(&addr, m->raw, m->raw_len, (uint64_t)m->st.st_size, NULL, &reply, err) < 0)
 		return -1;
 	if (reply.disposition != WIRE_SERVE)
 		err_set(err, ERR_REJECTED, "the agent's configuration gives ct ciphertext and no keys: use --keys, or let an allow line for ct come first");

@@ -137,6 +137,16 @@ static int take_path(struct agent_addr *addr, const char *path, struct err *err)
 	return 0;
 }
 
+bool agent_addr_look(struct agent_addr *addr, const char *(*get)(const char *name))
+{
+	const char *sock = get("CT_AGENT_SOCK");
+
+	if (addr_options(addr, get, NULL))
+		return false;
+	addr->wait_s = 0;
+	return sock && *sock ? take_path(addr, sock, NULL) == 0 : find_once(addr, get);
+}
+
 int agent_addr_find(struct agent_addr *addr, const char *(*get)(const char *name), struct err *err)
 {
 	const char *sock = get("CT_AGENT_SOCK");

@@ -374,37 +374,53 @@ static int read_reply(const struct agent_addr *addr, const struct exchange *x, s
 	return f->ok ? 0 : agent_error(f, err);
 }
 
-static int exchange(const struct agent_addr *addr, const char *json, const void *blob, size_t blob_len, struct agent_reply *reply,
-                    struct fields *f, struct err *err)
+/* Connects and sends. 0, and *pid; -1: there is no connection. A connection that broke meanwhile may hold a reply all the same. */
+static int ask(const struct agent_addr *addr, const char *json, const void *blob, size_t blob_len, struct exchange *x, pid_t *pid, struct err *err)
 {
 	size_t json_len = strlen(json);
 	uint8_t head[WIRE_HEAD];
-	struct exchange x;
-	int ret;
 	long r;
 
-	*reply = (struct agent_reply){ .disposition = WIRE_REFUSE, .json = BUF_INIT };
+	x->fd = -1;
 	if (json_len == 0 || json_len > WIRE_JSON_MAX || blob_len > WIRE_BLOB_MAX)
 		return err_set(err, ERR_FORMAT, "too much for one request to the agent");
-	x.fd = agent_connect(addr, &reply->pid, err);
-	if (x.fd < 0)
+	x->fd = agent_connect(addr, pid, err);
+	if (x->fd < 0)
 		return -1;
-	x.deadline = clock_ms() + timeout_ms(addr);
+	x->deadline = clock_ms() + timeout_ms(addr);
 	wire_head_put(head, (uint32_t)json_len, (uint32_t)blob_len);
-	r = send_all(&x, head, sizeof head);
+	r = send_all(x, head, sizeof head);
 	if (r == 0)
-		r = send_all(&x, json, json_len);
+		r = send_all(x, json, json_len);
 	if (r == 0)
-		r = send_all(&x, blob, blob_len);
+		r = send_all(x, blob, blob_len);
 	/* An agent that turns us away answers and closes before it has read everything. */
-	if (r < 0 && r != -EPIPE && r != -ECONNRESET)
-		ret = broken(addr, r, err);
-	else
-		ret = read_reply(addr, &x, reply, f, err);
-	sys_close(x.fd);
+	if (r == 0 || r == -EPIPE || r == -ECONNRESET)
+		return 0;
+	sys_close(x->fd);
+	x->fd = -1;
+	return broken(addr, r, err);
+}
+
+/* The reply to what ask() sent; ends the connection. */
+static int answer(const struct agent_addr *addr, struct exchange *x, pid_t pid, struct agent_reply *reply, struct fields *f, struct err *err)
+{
+	*reply = (struct agent_reply){ .disposition = WIRE_REFUSE, .json = BUF_INIT, .pid = pid };
+	int ret = read_reply(addr, x, reply, f, err);
+	sys_close(x->fd);
+	x->fd = -1;
 	if (ret)
 		agent_reply_release(reply);
 	return ret;
+}
+
+static int exchange(const struct agent_addr *addr, const char *json, const void *blob, size_t blob_len, struct agent_reply *reply,
+                    struct fields *f, struct err *err)
+{
+	struct exchange x;
+	pid_t pid;
+
+	return ask(addr, json, blob, blob_len, &x, &pid, err) ? -1 : answer(addr, &x, pid, reply, f, err);
 }
 
 int agent_exchange(const struct agent_addr *addr, const char *json, const void *blob, size_t blob_len, struct agent_reply *reply,
@@ -434,14 +450,55 @@ static bool without_keys(const struct agent_addr *addr)
 	return f.seen & 1u << HAS_SETS && f.sets == 0;
 }
 
+/* What an open asks. */
+struct open_text {
+	char json[80];
+};
+
+static struct open_text open_text(uint64_t size)
+{
+	struct open_text t;
+
+	snprintf(t.json, sizeof t.json, "{\"v\":%d,\"op\":\"open\",\"size\":%llu}", WIRE_VERSION, (unsigned long long)size);
+	return t;
+}
+
+void agent_open_begin(struct agent_open *o, const struct agent_addr *addr, const uint8_t *raw, size_t len, uint64_t size)
+{
+	struct agent_addr now = *addr;
+	struct exchange x;
+
+	now.wait_s = 0;
+	o->fd = ask(&now, open_text(size).json, raw, len, &x, &o->pid, NULL) ? -1 : x.fd;
+}
+
+void agent_open_drop(struct agent_open *o)
+{
+	if (o->fd >= 0)
+		sys_close(o->fd);
+	o->fd = -1;
+}
+
+/* The exchange that was begun, if one was, or a whole one. */
+static int go_on(const struct agent_addr *addr, const char *json, const uint8_t *raw, size_t len, struct agent_open *begun, struct agent_reply *reply,
+                 struct fields *f, struct err *why)
+{
+	struct exchange x = { begun ? begun->fd : -1, clock_ms() + timeout_ms(addr) };
+
+	if (x.fd < 0)
+		return exchange(addr, json, raw, len, reply, f, why);
+	begun->fd = -1;
+	return answer(addr, &x, begun->pid, reply, f, why);
+}
+
 /* One exchange, or as many as it takes: while a person is asked, and while the agent that we wait for has no keys. */
-static int exchange_open(const struct agent_addr *addr, const char *json, const uint8_t *raw, size_t len, struct agent_reply *reply, struct fields *f,
-                         struct err *why)
+static int exchange_open(const struct agent_addr *addr, const char *json, const uint8_t *raw, size_t len, struct agent_open *begun,
+                         struct agent_reply *reply, struct fields *f, struct err *why)
 {
 	int64_t asked_until = clock_ms() + AGENT_PERSON_MS, keys_until = clock_ms() + (int64_t)addr->wait_s * 1000;
 	bool empty, last = false;
 
-	while (exchange(addr, json, raw, len, reply, f, why)) {
+	while (go_on(addr, json, raw, len, begun, reply, f, why)) {
 		if (why->code == ERR_SYSTEM && why->sys_errno == EAGAIN && clock_ms() < asked_until) {
 			clock_pause(PERSON_RETRY_MS);
 			continue;
@@ -456,16 +513,14 @@ static int exchange_open(const struct agent_addr *addr, const char *json, const 
 	return 0;
 }
 
-int agent_open(const struct agent_addr *addr, const uint8_t *raw, size_t len, uint64_t size, struct agent_reply *reply,
+int agent_open(const struct agent_addr *addr, const uint8_t *raw, size_t len, uint64_t size, struct agent_open *begun, struct agent_reply *reply,
                struct err *err)
 {
 	struct err why = { 0 };
 	struct fields f;
-	char json[80];
 	int r;
 
-	snprintf(json, sizeof json, "{\"v\":%d,\"op\":\"open\",\"size\":%llu}", WIRE_VERSION, (unsigned long long)size);
-	if (exchange_open(addr, json, raw, len, reply, &f, &why)) {
+	if (exchange_open(addr, open_text(size).json, raw, len, begun, reply, &f, &why)) {
 		/* An application knows ENOKEY, EKEYREJECTED and EBADMSG: an agent in trouble is an agent that has no key. */
 		if (why.code == ERR_SYSTEM && why.sys_errno != ENOMEM)
 			return err_set(err, ERR_NOKEY, "%s", why.text);

@@ -35,6 +35,9 @@ struct agent_addr {
  */
 int agent_addr_find(struct agent_addr *addr, const char *(*get)(const char *name), struct err *err);
 
+/* The same at once: false where agent_addr_find() would wait or fail. addr->wait_s is 0. */
+bool agent_addr_look(struct agent_addr *addr, const char *(*get)(const char *name));
+
 /* Where ct-agent binds by default: the first whose folder is there. Creates $HOME/.ct (0700) if that is the one. */
 int agent_addr_bind(struct agent_addr *addr, const char *(*get)(const char *name), struct err *err);
 
@@ -62,12 +65,23 @@ int agent_exchange(const struct agent_addr *addr, const char *json, const void *
                    struct err *err);
 void agent_reply_release(struct agent_reply *r);
 
+/* An open request that has been sent; the caller works while the agent does. agent_open() ends it, or agent_open_drop(). */
+struct agent_open {
+	int fd;    /* -1: none */
+	pid_t pid; /* the agent's */
+};
+#define AGENT_OPEN_INIT { -1, 0 }
+
+/* Sends the request if the agent is there (addr: of agent_addr_look()). Whatever is in the way is left for agent_open() to meet and to report. */
+void agent_open_begin(struct agent_open *o, const struct agent_addr *addr, const uint8_t *raw, size_t len, uint64_t size);
+void agent_open_drop(struct agent_open *o); /* nobody wants the reply */
+
 /*
- * The open request: raw[0 .. len) = 8 + N header bytes of a file of `size` bytes. On success with disposition WIRE_SERVE reply->blob holds
- * the data keys in the order of crypto_info.entries; the caller checks that their length fits the file. WIRE_REFUSE comes as ERR_REJECTED.
- * May take AGENT_PERSON_MS: an agent that has asked a person says EAGAIN as long as there is no answer.
+ * The open request: raw[0 .. len) = 8 + N header bytes of a file of `size` bytes. begun: what agent_open_begin() sent of the same file, or NULL. On
+ * success with disposition WIRE_SERVE reply->blob holds the data keys in the order of crypto_info.entries; the caller checks that their length fits
+ * the file. WIRE_REFUSE comes as ERR_REJECTED. May take AGENT_PERSON_MS: an agent that has asked a person says EAGAIN as long as there is no answer.
  */
-int agent_open(const struct agent_addr *addr, const uint8_t *raw, size_t len, uint64_t size, struct agent_reply *reply,
+int agent_open(const struct agent_addr *addr, const uint8_t *raw, size_t len, uint64_t size, struct agent_open *begun, struct agent_reply *reply,
                struct err *err);
 
 #endif

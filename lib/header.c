@@ -68,6 +68,15 @@ int header_smells(const uint8_t *raw, size_t len)
 	return 0;
 }
 
+bool header_is_marked(const uint8_t *raw, size_t len)
+{
+	static const char *const keys[] = { "\"__crypto_keys__\"", "\"__encryption__\"", "\"__policy__\"", "\"__signature__\"" };
+	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+		if (!memmem(raw, len, keys[i], strlen(keys[i])))
+			return false;
+	return true;
+}
+
 /* ---- parsing ---- */
 
 struct parser {

@@ -10,6 +10,7 @@
 #ifndef CT_HEADER_H
 #define CT_HEADER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -64,6 +65,9 @@ enum header_look header_look(const uint8_t *first, size_t len, uint64_t size, ui
  * one, occurs in it. Cheap; false means: plain, don't parse.
  */
 int header_smells(const uint8_t *raw, size_t len);
+
+/* True if all four keys' names are in it as an encrypted file spells them: it will be one, unless it is malformed. Cheap. */
+bool header_is_marked(const uint8_t *raw, size_t len);
 
 /* N, out of the first HEADER_PREFIX bytes; not checked. */
 uint64_t header_n(const uint8_t prefix[HEADER_PREFIX]);

@@ -222,6 +222,17 @@ int views_source(struct view *v, int fd)
 	return (int)own;
 }
 
+/* A live view of this file, with the same content or another. */
+static bool knows(const struct stat *id)
+{
+	bool known = false;
+	lock_saved saved = lock_acquire(&lock);
+	for (int i = 0; i < views_high && !known; i++)
+		known = views[i].state == LIVE && same_file(&views[i].id, id);
+	lock_release(&lock, saved);
+	return known;
+}
+
 /* By identity; or, with a digest, the same file whose times changed but not its size or header: its identity is renewed. */
 static struct view *find(const struct stat *id, const uint8_t *digest)
 {
@@ -363,15 +374,27 @@ static const char *environment(const char *name)
 	return secure_getenv(name);
 }
 
-static int fetch_keys(struct file *f, const uint8_t *raw, size_t len, enum wire_disposition *disposition, unsigned int *keep_s,
-                      struct err *err)
+/* What the file says is parsed while the agent does the same. A file that only looks encrypted is told apart later: it costs a question. */
+static void ask_early(struct agent_open *asked, const struct content *c, uint64_t size)
+{
+	struct agent_addr addr;
+	if (!header_is_marked(c->raw, c->len) || !agent_addr_look(&addr, environment))
+		return;
+	agent_open_begin(asked, &addr, c->raw, c->len, size);
+	if (asked->fd >= 0)
+		atomic_fetch_add(&agent_requests, 1);
+}
+
+static int fetch_keys(struct file *f, const uint8_t *raw, size_t len, struct agent_open *asked, enum wire_disposition *disposition,
+                      unsigned int *keep_s, struct err *err)
 {
 	struct agent_addr addr;
 	struct agent_reply reply;
 	if (agent_addr_find(&addr, environment, err) < 0)
 		return -1;
-	atomic_fetch_add(&agent_requests, 1);
-	if (agent_open(&addr, raw, len, file_size(f), &reply, err) < 0)
+	if (asked->fd < 0)
+		atomic_fetch_add(&agent_requests, 1);
+	if (agent_open(&addr, raw, len, file_size(f), asked, &reply, err) < 0)
 		return -1;
 	*disposition = reply.disposition;
 	*keep_s = reply.keep_s;
@@ -388,7 +411,7 @@ static int fetch_keys(struct file *f, const uint8_t *raw, size_t len, enum wire_
 /* A file that may be encrypted, new to us: 1 and *v; 0: it is plain; AS_IT_LIES: this program is to see the ciphertext; -1 with *err. */
 #define AS_IT_LIES 2
 
-static int load(const struct stat *id, const uint8_t *raw, size_t len, const uint8_t digest[32], const char *name,
+static int load(const struct stat *id, const uint8_t *raw, size_t len, const uint8_t digest[32], const char *name, struct agent_open *asked,
                 struct view **v, struct err *err)
 {
 	enum wire_disposition disposition = WIRE_REFUSE;
@@ -397,7 +420,7 @@ static int load(const struct stat *id, const uint8_t *raw, size_t len, const uin
 	struct file *f = file_parse(raw, len, (uint64_t)id->st_size, err);
 	if (!f)
 		return err->code == ERR_PLAIN ? 0 : -1;
-	if (fetch_keys(f, raw, len, &disposition, &keep_s, err) < 0) {
+	if (fetch_keys(f, raw, len, asked, &disposition, &keep_s, err) < 0) {
 		file_free(f);
 		return -1;
 	}
@@ -431,13 +454,19 @@ static bool plain_refused(const char *path, const uint8_t *raw, size_t len, cons
 /* The view of an encrypted file's content, known or new. As load(). */
 static int find_or_load(const struct stat *id, const struct content *c, const char *name, struct view **v, struct err *err)
 {
+	struct agent_open asked = AGENT_OPEN_INIT;
 	uint8_t digest[32];
+	bool known = knows(id);
+	if (!known)
+		ask_early(&asked, c, (uint64_t)id->st_size);
 	/* At first use: programs without models don't pay for it. No configuration file of the machine's, no handler at exit, since other
 	 * threads may still read then. */
 	OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL);
 	SHA256(c->raw, c->len, digest);
-	*v = find(id, digest);
-	return *v ? 1 : load(id, c->raw, c->len, digest, name, v, err);
+	*v = known ? find(id, digest) : NULL;
+	int r = *v ? 1 : load(id, c->raw, c->len, digest, name, &asked, v, err);
+	agent_open_drop(&asked);
+	return r;
 }
 
 /*
