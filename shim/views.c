@@ -460,7 +460,8 @@ static int find_or_load(const struct stat *id, const struct content *c, const ch
 	if (!known)
 		ask_early(&asked, c, (uint64_t)id->st_size);
 	/* At first use: programs without models don't pay for it. No configuration file of the machine's; no handler at exit, since other
-	 * threads may still read then; none of the names that only old interfaces look for: half of the time and of the memory. */
+	 * threads may still read then; none of the names that only old interfaces look for: a third of the time that
+	 * this takes. */
 	OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT | OPENSSL_INIT_NO_ADD_ALL_CIPHERS | OPENSSL_INIT_NO_ADD_ALL_DIGESTS |
 	                    OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS, NULL);
 	SHA256(c->raw, c->len, digest);
