@@ -216,6 +216,11 @@ void file_extent(const struct file *f, uint64_t at, struct file_extent *e)
 	e->bare = file_is_bare(f, t);
 }
 
+uint64_t file_tensor_at(const struct file *f, size_t tensor)
+{
+	return f->head + f->h.tensors[tensor].begin;
+}
+
 /* The piece of `size` bytes, counted from `from`, that holds `at`; cut to [begin, end). */
 static void piece_of(uint64_t at, uint64_t from, uint64_t size, uint64_t *begin, uint64_t *end)
 {

@@ -74,6 +74,8 @@ void file_trim(struct file *f, size_t bytes);
 /* The chunk (or header, or plain tensor) that holds byte `at` < file_size(). */
 void file_extent(const struct file *f, uint64_t at, struct file_extent *e);
 
+uint64_t file_tensor_at(const struct file *f, size_t tensor); /* its first byte's offset; in the order of file_header()'s tensors */
+
 /*
  * The bytes around `at` < file_size() that are best read at once, since one of them costs as much: a chunk, or a piece of one that is too big
  * to keep. The header and plain tensors without digests can be read from any byte; their units are pieces of 256 KiB. At most FILE_UNIT_MAX bytes.

@@ -7,6 +7,7 @@
 #define HITS_ENOUGH 3     /* touches in order, until they are no coincidence */
 #define RUN_ENOUGH (256u << 10) /* or bytes of them */
 #define SLACK (16u << 10) /* bytes of small tensors before what stood there, on pages that they share with it */
+#define FIRSTS_ENOUGH 3   /* tensors whose first bytes are touched in order */
 #define LATE_MAX 8        /* touches behind a stream, until they are taken for a new pass */
 
 static struct ahead_stream *oldest(struct ahead *a)
@@ -95,6 +96,26 @@ bool ahead_note(struct ahead *a, const struct ahead_touch *t)
 	if (s->to < to)
 		s->to = to;
 	return s->pos < s->to;
+}
+
+bool ahead_first(struct ahead *a, uint32_t tensor, uint32_t most, uint32_t count)
+{
+	struct ahead_firsts *f = &a->firsts;
+	if (f->row == 0 || tensor < f->next || tensor > (f->to > f->next ? f->to : f->next))
+		*f = (struct ahead_firsts){ .pos = tensor + 1, .to = tensor + 1 };
+	f->row++;
+	f->next = tensor + 1;
+	if (f->row < FIRSTS_ENOUGH)
+		return false;
+	f->distance = f->distance ? f->distance * 2 : FIRSTS_ENOUGH;
+	if (f->distance > most)
+		f->distance = most;
+	uint32_t to = f->distance < count - f->next ? f->next + f->distance : count;
+	if (f->pos < f->next)
+		f->pos = f->next;
+	if (f->to < to)
+		f->to = to;
+	return f->pos < f->to;
 }
 
 void ahead_want(struct ahead *a, uint64_t from, uint64_t to)

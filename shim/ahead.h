@@ -4,7 +4,8 @@
  * Each mapping follows a few streams of touches. A touch where a stream is expected to go on doubles how far is read ahead, up to the end of
  * the tensor: who reads a tenth of the tensors whole pays for no other. Only a stream that went on over several tensors is led
  * over the next border, by as much as it has read in order. What stood there before is no gap in the order: loaders touch the first byte of each tensor,
- * and read all of them afterwards. MADV_RANDOM: none; MADV_SEQUENTIAL: at once and over borders.
+ * and read all of them afterwards. While they do that, the first bytes of the next tensors are filled before they are touched.
+ * MADV_RANDOM: none; MADV_SEQUENTIAL: at once and over borders.
  *
  * The streams are under the ranges' lock; this module is the arithmetic alone and touches nothing else.
  */
@@ -29,8 +30,17 @@ struct ahead_stream {
 	uint32_t behind;   /* touches in a row behind `next` */
 };
 
+/* Tensors whose first byte is touched one after the other, by their numbers in the order of the file. */
+struct ahead_firsts {
+	uint32_t next;     /* the one that is expected */
+	uint32_t row;      /* touches in order */
+	uint32_t distance; /* tensors ahead of the last touch */
+	uint32_t pos, to;  /* whose first bytes are still to be filled: [pos, to) */
+};
+
 struct ahead {
 	struct ahead_stream streams[AHEAD_STREAMS];
+	struct ahead_firsts firsts;
 	uint32_t clock;
 };
 
@@ -48,6 +58,9 @@ struct ahead_touch {
 
 /* Notes a touch. true: there is something to read ahead now. */
 bool ahead_note(struct ahead *a, const struct ahead_touch *t);
+
+/* Notes that the first byte of a tensor was touched. most: tensors ahead of it at all; count: there are no more. true: see ahead_note(). */
+bool ahead_first(struct ahead *a, uint32_t tensor, uint32_t most, uint32_t count);
 
 /* Fills [from, to) at once, whatever is touched (MADV_WILLNEED, populate). */
 void ahead_want(struct ahead *a, uint64_t from, uint64_t to);

@@ -145,7 +145,7 @@ static void *filler(void *arg)
 			answer(&d);
 			continue;
 		}
-		if (window_ahead(NULL))
+		if (touch_first() || window_ahead(NULL))
 			continue;
 		bool watching = budget_watch();
 		int ms = main_left ? ALONE_MS : watching ? WATCH_MS : 0;

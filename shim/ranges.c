@@ -143,6 +143,14 @@ bool mapping_touched(struct mapping *m, const struct ahead_touch *t)
 	return more;
 }
 
+bool mapping_first(struct mapping *m, uint32_t tensor, uint32_t most, uint32_t count)
+{
+	lock_saved saved = lock_acquire(&lock);
+	bool more = ahead_first(&m->ahead, tensor, most, count);
+	lock_release(&lock, saved);
+	return more;
+}
+
 void mapping_wants(struct mapping *m, uint64_t from, uint64_t to)
 {
 	lock_saved saved = lock_acquire(&lock);
@@ -455,6 +463,36 @@ int ranges_take_ahead(const struct mapping *of, struct range *r, uint64_t *from,
 	}
 	lock_release(&lock, saved);
 	return flight;
+}
+
+/* The range of m that holds byte `at`. Under the lock. */
+static const struct range *range_of(const struct mapping *m, uint64_t at)
+{
+	for (int k = 0; k < ranges_high; k++)
+		if (ranges[k].len > 0 && ranges[k].m == m && at >= ranges[k].at && at - ranges[k].at < ranges[k].len)
+			return &ranges[k];
+	return NULL;
+}
+
+bool ranges_take_first(struct range *r, uintptr_t *addr)
+{
+	const struct range *found = NULL;
+	lock_saved saved = lock_acquire(&lock);
+	for (int i = 0; i < mappings_high && !found; i++) {
+		struct mapping *m = &mappings[i];
+		struct ahead_firsts *f = &m->ahead.firsts;
+		while (m->refs > 0 && f->pos < f->to && !found) {
+			uint64_t at = file_tensor_at(m->v->file, f->pos++);
+			found = range_of(m, at);
+			if (found) {
+				*r = *found;
+				*addr = r->base + (uintptr_t)(at - r->at);
+				atomic_fetch_add(&m->refs, 1);
+			}
+		}
+	}
+	lock_release(&lock, saved);
+	return found;
 }
 
 void flight_end(int flight)

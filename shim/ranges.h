@@ -126,10 +126,14 @@ bool mapping_is_bad(struct mapping *m, uint64_t from, uint64_t to);
 void ranges_each(void (*f)(struct range *r, void *arg), void *arg);
 void ranges_fork_child(void);
 
-/* The ahead module (ahead.h), under the lock. mapping_touched(): true if there is something to read ahead now. */
+/* The ahead module (ahead.h), under the lock. mapping_touched(), mapping_first(): true if there is something to read ahead now. */
 bool mapping_touched(struct mapping *m, const struct ahead_touch *t);
+bool mapping_first(struct mapping *m, uint32_t tensor, uint32_t most, uint32_t count);
 void mapping_wants(struct mapping *m, uint64_t from, uint64_t to);
 void mapping_wants_not(struct mapping *m, uint64_t from, uint64_t to);
+
+/* The next first byte of a tensor that is to be filled before it is touched: its address, in r, whose mapping is pinned. false: none. */
+bool ranges_take_first(struct range *r, uintptr_t *addr);
 
 /*
  * Takes the next window that is to be read ahead, of `of` or (NULL) of any mapping, and begins a flight over it: bytes [*from, *to) of r's

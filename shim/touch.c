@@ -8,6 +8,9 @@
 #include "signals.h"
 #include "window.h"
 
+#define FIRSTS_MAX 32u        /* tensors whose first bytes are filled before they are touched, */
+#define FIRSTS_BYTES (16u << 20) /* with so much of them at most */
+
 static _Atomic uint64_t signalled; /* faults that came by a signal */
 
 /* Where the unit before the page begins if it is there, else the page. */
@@ -19,6 +22,31 @@ static uint64_t there_before(const struct range *r, uint64_t page)
 	file_unit(r->m->v->file, page - 1, &begin, &end);
 	uint64_t first = ranges_page_up(begin);
 	return first < page && method_now()->present(r, first, page) ? begin : page;
+}
+
+/* The first byte of a tensor was touched. Where a chunk is too big to keep, a byte of it costs the whole: nobody pays that for a guess. */
+static bool note_first(struct mapping *m, const struct file_extent *e, uint64_t most)
+{
+	const struct header *h = file_header(m->v->file);
+	uint64_t chunk = e->end - e->begin;
+	if (chunk > FILE_UNIT_MAX || chunk == 0)
+		return false;
+	most = (most < FIRSTS_BYTES ? most : FIRSTS_BYTES) / chunk;
+	return mapping_first(m, (uint32_t)(e->tensor - h->tensors), most < FIRSTS_MAX ? (uint32_t)most : FIRSTS_MAX, (uint32_t)h->count);
+}
+
+bool touch_first(void)
+{
+	struct range r;
+	uintptr_t addr;
+	struct file_extent e;
+	if (!ranges_take_first(&r, &addr))
+		return false;
+	file_extent(r.m->v->file, r.at + (addr - r.base), &e);
+	if (e.end - e.begin <= FILE_UNIT_MAX)
+		window_first(&r, addr);
+	mapping_put(r.m);
+	return true;
 }
 
 static void note(const struct range *r, uintptr_t addr)
@@ -41,7 +69,10 @@ static void note(const struct range *r, uintptr_t addr)
 	if (t.unit_end < t.page_end)
 		t.unit_end = t.page_end;
 	file_unit(f, t.unit_end - 1, &begin, &t.ahead);
-	if (mapping_touched(r->m, &t))
+	bool more = mapping_touched(r->m, &t);
+	if (e.tensor && touched == e.begin && e.chunk == 0 && r->advice != MADV_RANDOM)
+		more |= note_first(r->m, &e, t.most);
+	if (more)
 		flights_poke();
 }
 

@@ -15,6 +15,9 @@
 /* Answers a touch of a page that r holds: once. again: reading ahead need not follow it, or did already. */
 enum window_end touch_once(const struct range *r, uintptr_t addr, bool again);
 
+/* Fills the page of a tensor's first byte before it is touched, where that is to be expected. false: nowhere. */
+bool touch_first(void);
+
 /* Until the page is there, or given up, or isn't ours any more. false: it is neither and never will be, another touch would be the same again. */
 bool touch_wait(uintptr_t addr, bool again);
 

@@ -242,13 +242,18 @@ static bool passes(const struct err *err)
 	return err->code == ERR_SYSTEM && (err->sys_errno == ENOMEM || err->sys_errno == EAGAIN || err->sys_errno == ENFILE || err->sys_errno == EMFILE);
 }
 
-static enum window_end touch(struct window *w, size_t least, uint64_t touched)
+/* guess: nobody waits for the page, and none is given up. */
+static enum window_end touch(struct window *w, size_t least, uint64_t touched, bool guess)
 {
 	struct err err = { 0 };
 	uint64_t from, to, page = ranges_page_down(touched), end = page + ranges_page();
 	if (mapping_is_bad(w->r->m, page, end))
-		return give_up(w, page, NULL);
+		return guess ? WINDOW_DONE : give_up(w, page, NULL);
 	plan(least, w->r, touched, &from, &to);
+	if (guess) {
+		fill(w, from, to, &err);
+		return WINDOW_DONE;
+	}
 	if (least > 0 && fill(w, from, to, &err) < 0) /* something there is bad, but perhaps not this page */
 		plan(0, w->r, touched, &from, &to);
 	for (int tries = 0; !method_now()->present(w->r, page, end) && fill(w, from, to, &err) < 0; tries++) {
@@ -259,7 +264,7 @@ static enum window_end touch(struct window *w, size_t least, uint64_t touched)
 	return WINDOW_DONE;
 }
 
-enum window_end window_touch(const struct range *r, uintptr_t addr)
+static enum window_end fill_around(const struct range *r, uintptr_t addr, bool guess)
 {
 	const struct method *how = method_now();
 	uint64_t touched = r->at + (addr - r->base), page = ranges_page_down(touched), end = page + ranges_page(), from, to;
@@ -293,7 +298,7 @@ enum window_end window_touch(const struct range *r, uintptr_t addr)
 		struct staging *s = staging_get();
 		if (s) {
 			w.frame = s->mem;
-			ret = touch(&w, least, touched);
+			ret = touch(&w, least, touched, guess);
 			staging_put(s, (size_t)(w.to - w.origin));
 			if (first != from || last != to)
 				file_trim(r->m->v->file, NEIGHBOURS);
@@ -305,6 +310,16 @@ enum window_end window_touch(const struct range *r, uintptr_t addr)
 	flight_end(flight);
 	how->wake(r, ranges_page_down(first < page ? first : page), ranges_page_up(last > end ? last : end));
 	return ret;
+}
+
+enum window_end window_touch(const struct range *r, uintptr_t addr)
+{
+	return fill_around(r, addr, false);
+}
+
+void window_first(const struct range *r, uintptr_t addr)
+{
+	fill_around(r, addr, true);
 }
 
 /* A window ends at the first border of a unit behind `window_bytes`, or behind `to`. */

@@ -28,6 +28,9 @@ int window_start(void); /* 0 or -ENOMEM */
 /* Fills the page at addr, which r holds, with all units that have a byte on it. A page that cannot be right is given up, after one line. */
 enum window_end window_touch(const struct range *r, uintptr_t addr);
 
+/* The same before anybody has touched it. Never gives a page up, and leaves alone what somebody works on. */
+void window_first(const struct range *r, uintptr_t addr);
+
 /*
  * Fills the next window that is to be read ahead, of mapping `of` or (NULL) any. Never gives a page up: what cannot be right stays unfilled.
  * false: nothing was to be done.

@@ -245,6 +245,34 @@ fills() {
 	each_way fills
 }
 
+# goes_on WAY
+goes_on() {
+	local m=$WAYS/out/$1.layers.safetensors view=$WAYS/out/$1.layers at b
+	rm -f "$m" "$view"
+	judge layers "$view"
+	"$CT" encrypt -q --keys "$T/keys.jwk" --chunk-size 10000 "$view" "$m"
+	rm -f "$view"
+	"$CT" decrypt -q --keys "$T/keys.jwk" "$m" "$view"
+	read -r -a at < <(judge firsts "$view")
+	# the one between the two that are awaited is damaged: nobody has asked for it
+	printf '\377\377\377\377' | dd of="$m" bs=1 seek=$((at[4] + 5000)) conv=notrunc status=none
+	chmod 644 "$m" "$view"
+	way "$1" "$WAYS/bin/lazy_order" "$m" "$view" firsts "${at[@]:0:3}" await "${at[3]}" "${at[5]}" >"$WAYS/out/$1.got" 2>"$WAYS/out/$1.err"
+	cat "$WAYS/out/$1.got" "$WAYS/out/$1.err"
+	diff <(printf 'first right\n%.0s' 1 2 3 && printf 'fill all there\nawaited right\n%.0s' 1 2) "$WAYS/out/$1.got"
+	[[ $(way_method "$1") == eager ]] || [ ! -s "$WAYS/out/$1.err" ]
+
+	local -a some=("${at[0]}" "${at[2]}" "${at[3]}" "${at[6]}" "${at[7]}") pages=()
+	for b in "${some[@]}"; do pages+=("$((b / $(getconf PAGE_SIZE)))"); done
+	way "$1" "$WAYS/bin/lazy_order" "$m" "$view" firsts "${some[@]}" >/dev/null
+	chunks_are "$(judge chunks "$m" "${pages[@]}")" "$1"
+}
+
+# Every model is loaded so: each tensor's first byte would wait for its chunk, while a core has nothing to do. Or a guess that is treated as a touch.
+@test "where tensors' first bytes are touched in a row, those of the next are filled before" {
+	each_way goes_on
+}
+
 # gives_back WAY
 gives_back() {
 	probed lazy_order dontneed "$1"

@@ -1,6 +1,8 @@
 """lazy_judge.py COMMAND…: what the probes of tests/lazy.bats must say.
 
   model PATH BYTES             writes a plain model: big and odd tensors with many small ones between them, about BYTES long
+  layers PATH                  writes a plain model of twelve tensors of 40,000 bytes and a few
+  firsts FILE                  the offsets of the tensors' first bytes
   compare METHOD WANT GOT      GOT (a probe's lines under the shim) must say what WANT (the same on the plain file) says, but for what
                                lazy_exceptions.txt states for the METHOD
   chunks FILE [PAGES…]         number of chunks with a byte on these pages ("5", "5-9", none: all), from FILE's header alone
@@ -25,11 +27,7 @@ import judge
 PAGE = os.sysconf("SC_PAGESIZE")
 
 
-def model(path, size):
-    size = int(size)
-    tensors = [("a.big", size // 3), ("b.odd", 33333)]
-    tensors += [(f"c.small.{i}", 1 + i * 7919 % 3001) for i in range(60)]
-    tensors += [("d.none", 0), ("e.big", size // 2 + 1), ("f.\u00e9\u4e2d", 7), ("g.mid", size // 6 + 777)]
+def write(path, tensors):
     head, at = {"__metadata__": {"format": "pt"}}, 0
     for name, n in tensors:
         head[name] = {"dtype": "U8", "shape": [n], "data_offsets": [at, at + n]}
@@ -39,6 +37,22 @@ def model(path, size):
         f.write(struct.pack("<Q", len(h)) + h)
         for name, n in tensors:
             f.write(hashlib.shake_256(name.encode()).digest(n))
+
+
+def model(path, size):
+    size = int(size)
+    tensors = [("a.big", size // 3), ("b.odd", 33333)]
+    tensors += [(f"c.small.{i}", 1 + i * 7919 % 3001) for i in range(60)]
+    write(path, tensors + [("d.none", 0), ("e.big", size // 2 + 1), ("f.\u00e9\u4e2d", 7), ("g.mid", size // 6 + 777)])
+
+
+def layers(path):
+    write(path, [(f"layer.{i:02}", 40000 + i) for i in range(12)])
+
+
+def firsts(path):
+    head = header(path)
+    return [len(head) + t["data_offsets"][0] for name, t in json.loads(head[8:]).items() if name != "__metadata__"]
 
 
 def lines(path):
@@ -140,6 +154,10 @@ def damaged(path, bad_from, bad_to):
 def main(command, *args):
     if command == "model":
         model(*args)
+    elif command == "layers":
+        layers(*args)
+    elif command == "firsts":
+        print(*firsts(*args))
     elif command == "compare":
         return compare(*args) != 0
     elif command == "chunks":

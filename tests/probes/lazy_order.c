@@ -5,6 +5,7 @@
  *   touch ADVICE PAGE…           these pages, in this order
  *   fill HOW FROM PAGES          makes the pages be filled without touching one (willneed, posix_willneed, populate_read, populate_write,
  *                                map_populate), waits for it and ends
+ *   firsts BYTE… await BYTE…     touches the bytes at these offsets in this order, waits until the pages of the others are there, and reads those
  *   dontneed                     fills all, gives all back, ends; says whether the memory went
  *   advice                       every advice there is: what it returns, what is there afterwards
  */
@@ -80,6 +81,20 @@ static void fill(const char *how, size_t from, size_t pages)
 	}
 	line(how, "%s", err ? err_name(err) : "ok");
 	await(p, pages);
+}
+
+static void firsts(char **arg)
+{
+	unsigned char *map = map_whole(PROT_READ, MAP_PRIVATE);
+	for (; *arg && strcmp(*arg, "await") != 0; arg++) {
+		size_t at = strtoul(*arg, NULL, 10);
+		line("first", "%s", verdict(map + at, at, 1));
+	}
+	for (arg += *arg != NULL; *arg; arg++) {
+		size_t at = strtoul(*arg, NULL, 10);
+		await(map + at / probe_page * probe_page, 1);
+		line("awaited", "%s", verdict(map + at, at, 1));
+	}
 }
 
 /* Resident bytes of [p, p + len), as /proc/self/smaps has them. */
@@ -222,6 +237,8 @@ int main(int argc, char **argv)
 		line("touch", "%d pages right", argc - 5);
 	} else if (strcmp(argv[3], "fill") == 0 && argc > 6) {
 		fill(argv[4], strtoul(argv[5], NULL, 10), strtoul(argv[6], NULL, 10));
+	} else if (strcmp(argv[3], "firsts") == 0) {
+		firsts(argv + 4);
 	} else if (strcmp(argv[3], "dontneed") == 0) {
 		dontneed();
 	} else if (strcmp(argv[3], "advice") == 0) {

@@ -51,9 +51,41 @@ static int read_through(struct ahead *a, int tensors, bool first_there)
 	return touches;
 }
 
+/* Touches the first bytes of tensors in turn, but of those that were filled before. Returns how many. */
+static int touch_firsts(uint32_t count, uint32_t most)
+{
+	struct ahead a = { 0 };
+	int touches = 0;
+	uint32_t filled = 0; /* all before are */
+	for (uint32_t t = 0; t < count; t++) {
+		if (t < filled)
+			continue;
+		touches++;
+		CHECK(ahead_first(&a, t, most, count) == (a.firsts.pos < a.firsts.to));
+		CHECK(a.firsts.pos >= a.firsts.to || (a.firsts.pos == t + 1 && a.firsts.to <= t + 1 + most && a.firsts.to <= count));
+		filled = a.firsts.to;
+		a.firsts.pos = a.firsts.to;
+	}
+	return touches;
+}
+
+static void firsts(void)
+{
+	struct ahead a = { 0 }, b = { 0 };
+	CHECK(touch_firsts(310, 32) < 20);
+	CHECK(touch_firsts(310, 2) > 100);
+	CHECK(touch_firsts(310, 0) == 310);
+	/* two neighbours, then elsewhere; and back to what was passed: no row */
+	for (uint32_t t = 0; t < 300; t += 5)
+		CHECK(!ahead_first(&a, t, 32, 310) && !ahead_first(&a, t + 1, 32, 310));
+	CHECK(!ahead_first(&b, 5, 32, 310) && !ahead_first(&b, 6, 32, 310) && ahead_first(&b, 7, 32, 310));
+	CHECK(!ahead_first(&b, 5, 32, 310) && b.firsts.pos == b.firsts.to);
+}
+
 int main(void)
 {
 	struct ahead a = { 0 }, b = { 0 }, c = { 0 };
+	firsts();
 	/* 40 tensors of 8 units: a touch for each doubling, not some for each tensor; though all first units were there */
 	int in_order = read_through(&a, 40, false), with_gaps = read_through(&b, 40, true);
 	CHECK(in_order < 20);
