@@ -85,6 +85,23 @@ open(d + "/x.safetensors", "rb").read(10)' "$BATS_TEST_TMPDIR"
 	[ "$output" = 1 ]
 }
 
+# Such a header is sent to the agent before it is parsed: that the agent refuses it, or is not there, is no reason to refuse a plain file.
+@test "a plain file whose header spells all four crypto keys is plain, with an agent and without one" {
+	local x=$BATS_TEST_TMPDIR/x.safetensors sock
+	"$PYTHON" -c '
+import json, struct, sys
+names = ["__crypto_keys__", "__encryption__", "__policy__", "__signature__"]
+h = json.dumps({n: {"dtype": "U8", "shape": [5], "data_offsets": [5 * i, 5 * i + 5]} for i, n in enumerate(names)}).encode()
+open(sys.argv[1], "wb").write(struct.pack("<Q", len(h)) + h + bytes(range(20)))' "$x"
+	for sock in "$CT_AGENT_SOCK" "$BATS_TEST_TMPDIR/none"; do
+		CT_AGENT_SOCK=$sock shimmed "$PYTHON" -c '
+import sys
+sys.stdout.buffer.write(open(sys.argv[1], "rb").read())' "$x" >"$BATS_TEST_TMPDIR/got" 2>"$BATS_TEST_TMPDIR/err"
+		cmp "$BATS_TEST_TMPDIR/got" "$x"
+		[ ! -s "$BATS_TEST_TMPDIR/err" ]
+	done
+}
+
 # "0: only while in use": keys that stay longer than the agent allows.
 @test "keep 0: a file that is opened again asks again" {
 	echo "keep 0" >"$BATS_TEST_TMPDIR/conf"

@@ -347,6 +347,7 @@ def main():
     o = p.parse_args()
     if unknown := set(o.models) - set(models.MODELS):
         sys.exit(f"bench: there is no model {', '.join(unknown)}")
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads spin for a while after numpy was imported, beside what is measured
     for var in [v for v in os.environ if v.startswith(("CTSHIM_", "CT_AGENT_")) or v in ("LD_PRELOAD", "CRYPTOTENSOR_KEYS")]:
         del os.environ[var]
     where = machine()
