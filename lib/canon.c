@@ -60,6 +60,7 @@ static bool keep_view(struct str key)
 
 void canon_signed(struct buf *out, const struct header *h)
 {
+	buf_reserve(out, h->n); /* about as long, without the spaces at its end */
 	canon_write(out, h, keep_signed);
 }
 

@@ -1,10 +1,13 @@
 #include "heap.h"
 
 #include <openssl/crypto.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
+#include "aead.h"
 #include "lock.h"
+#include "sha256.h"
 #include "source.h"
 
 #define ARENA (256u << 10)  /* bytes mapped at a time */
@@ -21,6 +24,30 @@ static struct lock lock = LOCK_INIT;
 static struct block *free_list[CLASS_MAX + 1];
 static char *arena;
 static size_t arena_left;
+
+static _Atomic pthread_t quiet; /* a thread that has all signals blocked for longer, or 0 */
+
+static bool is_quiet(void)
+{
+	return atomic_load_explicit(&quiet, memory_order_relaxed) == pthread_self();
+}
+
+static lock_saved enter(void)
+{
+	if (!is_quiet())
+		return lock_acquire(&lock);
+	pthread_mutex_lock(&lock.mutex);
+	return 0;
+}
+
+static void leave(lock_saved saved)
+{
+	if (!is_quiet()) {
+		lock_release(&lock, saved);
+		return;
+	}
+	pthread_mutex_unlock(&lock.mutex);
+}
 
 static int class_of(size_t size)
 {
@@ -45,7 +72,7 @@ static void *heap_malloc(size_t size, const char *file, int line)
 	}
 	int c = class_of(size);
 	size_t whole = ((size_t)1 << c) + sizeof *b;
-	lock_saved saved = lock_acquire(&lock);
+	lock_saved saved = enter();
 	b = free_list[c];
 	if (b) {
 		free_list[c] = b->next;
@@ -65,7 +92,7 @@ static void *heap_malloc(size_t size, const char *file, int line)
 			arena += whole;
 		}
 	}
-	lock_release(&lock, saved);
+	leave(saved);
 	return b ? b + 1 : NULL;
 }
 
@@ -82,11 +109,11 @@ static void heap_free(void *p, const char *file, int line)
 		return;
 	}
 	int c = class_of(b->size);
-	lock_saved saved = lock_acquire(&lock);
+	lock_saved saved = enter();
 	b->next = free_list[c];
 	lock_step();
 	free_list[c] = b;
-	lock_release(&lock, saved);
+	leave(saved);
 }
 
 static void *heap_realloc(void *p, size_t size, const char *file, int line)
@@ -113,7 +140,23 @@ void heap_install(void)
 	CRYPTO_set_mem_functions(heap_malloc, heap_realloc, heap_free);
 }
 
+/* Some thousand blocks: signals are blocked once, and not for each. */
+void heap_start_openssl(void)
+{
+	pthread_t nobody = 0;
+	lock_saved saved = lock_signals();
+	bool own = atomic_compare_exchange_strong(&quiet, &nobody, pthread_self());
+	OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT | OPENSSL_INIT_NO_ADD_ALL_CIPHERS | OPENSSL_INIT_NO_ADD_ALL_DIGESTS |
+	                    OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS, NULL);
+	aead_free(aead_new(AEAD_AES256GCM)); /* the first brings all */
+	sha256_free(sha256_new());
+	if (own)
+		atomic_store(&quiet, 0);
+	lock_signals_restore(saved);
+}
+
 void heap_fork_child(void)
 {
+	quiet = 0;
 	lock = (struct lock)LOCK_INIT;
 }

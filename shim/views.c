@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/crypto.h>
 #include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 #include "config.h"
 #include "content.h"
 #include "guard.h"
+#include "heap.h"
 #include "lock.h"
 #include "real.h"
 #include "sys.h"
@@ -459,11 +459,7 @@ static int find_or_load(const struct stat *id, const struct content *c, const ch
 	bool known = knows(id);
 	if (!known)
 		ask_early(&asked, c, (uint64_t)id->st_size);
-	/* At first use: programs without models don't pay for it. No configuration file of the machine's; no handler at exit, since other
-	 * threads may still read then; none of the names that only old interfaces look for: a third of the time that
-	 * this takes. */
-	OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT | OPENSSL_INIT_NO_ADD_ALL_CIPHERS | OPENSSL_INIT_NO_ADD_ALL_DIGESTS |
-	                    OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS, NULL);
+	heap_start_openssl(); /* at first use: programs without models don't pay for it */
 	SHA256(c->raw, c->len, digest);
 	*v = known ? find(id, digest) : NULL;
 	int r = *v ? 1 : load(id, c->raw, c->len, digest, name, &asked, v, err);
