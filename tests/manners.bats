@@ -141,7 +141,8 @@ print(time.strftime("%Y-%m-%d", time.gmtime(time.time())), "right")' "$M" "$VIEW
 @test "valgrind: same output, no errors" {
 	need valgrind
 	"$PROBES/manners" read "$VIEW" "$VIEW" >"$BATS_TEST_TMPDIR/want"
-	run -0 --separate-stderr shimmed timeout -k 5 300 valgrind -q --error-exitcode=9 "$PROBES/manners" read "$M" "$VIEW"
+	run -0 --separate-stderr shimmed timeout -k 5 300 valgrind -q --error-exitcode=9 --suppressions="$ROOT/tests/valgrind.supp" \
+		"$PROBES/manners" read "$M" "$VIEW"
 	echo "$output / $stderr"
 	diff "$BATS_TEST_TMPDIR/want" - <<<"$output"
 	[[ $stderr != *ctshim* ]]
