@@ -15,6 +15,7 @@
 
 #define FD_HIGH 512 /* out of the way of hosts that close or reuse low numbers */
 #define RETRY_MS 50
+#define EARLY_MS 250 /* for sending what is asked early: an agent that does not read is met again, and waited for, in its time */
 #define PERSON_RETRY_MS 250 /* the agent has kept us waiting already */
 
 #define PATH_TEXT(addr) TEXT((addr)->path, strlen((addr)->path))
@@ -374,31 +375,41 @@ static int read_reply(const struct agent_addr *addr, const struct exchange *x, s
 	return f->ok ? 0 : agent_error(f, err);
 }
 
-/* Connects and sends. 0, and *pid; -1: there is no connection. A connection that broke meanwhile may hold a reply all the same. */
-static int ask(const struct agent_addr *addr, const char *json, const void *blob, size_t blob_len, struct exchange *x, pid_t *pid, struct err *err)
+static long send_request(const struct exchange *x, const char *json, const void *blob, size_t blob_len)
 {
 	size_t json_len = strlen(json);
 	uint8_t head[WIRE_HEAD];
-	long r;
 
-	x->fd = -1;
-	if (json_len == 0 || json_len > WIRE_JSON_MAX || blob_len > WIRE_BLOB_MAX)
-		return err_set(err, ERR_FORMAT, "too much for one request to the agent");
-	x->fd = agent_connect(addr, pid, err);
-	if (x->fd < 0)
-		return -1;
-	x->deadline = clock_ms() + timeout_ms(addr);
 	wire_head_put(head, (uint32_t)json_len, (uint32_t)blob_len);
-	r = send_all(x, head, sizeof head);
+	long r = send_all(x, head, sizeof head);
 	if (r == 0)
 		r = send_all(x, json, json_len);
 	if (r == 0)
 		r = send_all(x, blob, blob_len);
 	/* An agent that turns us away answers and closes before it has read everything. */
-	if (r == 0 || r == -EPIPE || r == -ECONNRESET)
+	return r == -EPIPE || r == -ECONNRESET ? 0 : r;
+}
+
+static bool fits(const char *json, size_t blob_len)
+{
+	size_t len = strlen(json);
+
+	return len > 0 && len <= WIRE_JSON_MAX && blob_len <= WIRE_BLOB_MAX;
+}
+
+/* Connects and sends. 0, and *pid; -1: there is no connection. */
+static int ask(const struct agent_addr *addr, const char *json, const void *blob, size_t blob_len, struct exchange *x, pid_t *pid, struct err *err)
+{
+	if (!fits(json, blob_len))
+		return err_set(err, ERR_FORMAT, "too much for one request to the agent");
+	x->fd = agent_connect(addr, pid, err);
+	if (x->fd < 0)
+		return -1;
+	x->deadline = clock_ms() + timeout_ms(addr);
+	long r = send_request(x, json, blob, blob_len);
+	if (r == 0)
 		return 0;
 	sys_close(x->fd);
-	x->fd = -1;
 	return broken(addr, r, err);
 }
 
@@ -408,7 +419,6 @@ static int answer(const struct agent_addr *addr, struct exchange *x, pid_t pid, 
 	*reply = (struct agent_reply){ .disposition = WIRE_REFUSE, .json = BUF_INIT, .pid = pid };
 	int ret = read_reply(addr, x, reply, f, err);
 	sys_close(x->fd);
-	x->fd = -1;
 	if (ret)
 		agent_reply_release(reply);
 	return ret;
@@ -465,11 +475,16 @@ static struct open_text open_text(uint64_t size)
 
 void agent_open_begin(struct agent_open *o, const struct agent_addr *addr, const uint8_t *raw, size_t len, uint64_t size)
 {
-	struct agent_addr now = *addr;
-	struct exchange x;
+	struct open_text t = open_text(size);
+	struct exchange x = { dial(addr), clock_ms() + EARLY_MS };
 
-	now.wait_s = 0;
-	o->fd = ask(&now, open_text(size).json, raw, len, &x, &o->pid, NULL) ? -1 : x.fd;
+	o->fd = -1;
+	if (x.fd < 0)
+		return;
+	if (check_peer(addr, x.fd, &o->pid, NULL) == 0 && fits(t.json, len) && send_request(&x, t.json, raw, len) == 0)
+		o->fd = x.fd;
+	else
+		sys_close(x.fd);
 }
 
 void agent_open_drop(struct agent_open *o)

@@ -72,7 +72,7 @@ struct agent_open {
 };
 #define AGENT_OPEN_INIT { -1, 0 }
 
-/* Sends the request if the agent is there (addr: of agent_addr_look()). Whatever is in the way is left for agent_open() to meet and to report. */
+/* Sends the request if the agent is there and reads it (addr: of agent_addr_look()). What is in the way is left for agent_open() to meet and report. */
 void agent_open_begin(struct agent_open *o, const struct agent_addr *addr, const uint8_t *raw, size_t len, uint64_t size);
 void agent_open_drop(struct agent_open *o); /* nobody wants the reply */
 

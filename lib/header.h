@@ -66,7 +66,7 @@ enum header_look header_look(const uint8_t *first, size_t len, uint64_t size, ui
  */
 int header_smells(const uint8_t *raw, size_t len);
 
-/* True if all four keys' names are in it as an encrypted file spells them: it will be one, unless it is malformed. Cheap. */
+/* True if all four keys' names are in it as an encrypted file spells them: it is one, most likely. Cheap. */
 bool header_is_marked(const uint8_t *raw, size_t len);
 
 /* N, out of the first HEADER_PREFIX bytes; not checked. */

@@ -148,10 +148,7 @@ static int hex4(const char *s)
 	return v;
 }
 
-/*
- * One character of a string, escapes resolved: its raw length, or 0 if malformed. The escape's alphabet and its four hex digits
- * were checked by jsmn, but not that the string is long enough for them.
- */
+/* One character of a string, escapes resolved: its raw length, or 0 if malformed. */
 static size_t string_char(const char *s, size_t len, uint32_t *cp)
 {
 	if (s[0] != '\\') {

@@ -65,7 +65,7 @@ size_t text_plain_run(const char *s, size_t len)
 		if (found)
 			return i + (size_t)__builtin_ctzll(found) / 8;
 	}
-	while (i < len && s[i] >= 0x20 && s[i] != '\\' && s[i] != '"')
+	while (i < len && (unsigned char)s[i] >= 0x20 && (unsigned char)s[i] < 0x80 && s[i] != '\\' && s[i] != '"')
 		i++;
 	return i;
 }

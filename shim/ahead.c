@@ -139,4 +139,5 @@ void ahead_cancel(struct ahead *a, uint64_t from, uint64_t to)
 		if (s->pos < s->to && s->to > from && s->pos < to)
 			s->to = s->pos;
 	}
+	a->firsts.to = a->firsts.pos;
 }

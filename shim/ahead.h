@@ -68,7 +68,7 @@ void ahead_want(struct ahead *a, uint64_t from, uint64_t to);
 /* The stream with work left, or NULL. The caller moves its pos. */
 struct ahead_stream *ahead_pending(struct ahead *a);
 
-/* The application gave [from, to) away: nothing of it is read ahead. */
+/* The application gave [from, to) away: nothing of it is read ahead, and no tensor's first byte filled before somebody asks for the next. */
 void ahead_cancel(struct ahead *a, uint64_t from, uint64_t to);
 
 #endif

@@ -483,7 +483,7 @@ bool ranges_take_first(struct range *r, uintptr_t *addr)
 		struct ahead_firsts *f = &m->ahead.firsts;
 		while (m->refs > 0 && f->pos < f->to && !found) {
 			uint64_t at = file_tensor_at(m->v->file, f->pos++);
-			found = range_of(m, at);
+			found = at < file_size(m->v->file) ? range_of(m, at) : NULL; /* an empty tensor may begin where the file ends */
 			if (found) {
 				*r = *found;
 				*addr = r->base + (uintptr_t)(at - r->at);

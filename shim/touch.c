@@ -39,11 +39,13 @@ bool touch_first(void)
 {
 	struct range r;
 	uintptr_t addr;
-	struct file_extent e;
+	struct file_extent e, before;
 	if (!ranges_take_first(&r, &addr))
 		return false;
-	file_extent(r.m->v->file, r.at + (addr - r.base), &e);
-	if (e.end - e.begin <= FILE_UNIT_MAX)
+	uint64_t at = r.at + (addr - r.base);
+	file_extent(r.m->v->file, at, &e);
+	file_extent(r.m->v->file, ranges_page_down(at), &before); /* what it shares its page with */
+	if (e.end - e.begin <= FILE_UNIT_MAX && before.end - before.begin <= FILE_UNIT_MAX)
 		window_first(&r, addr);
 	mapping_put(r.m);
 	return true;

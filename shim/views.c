@@ -374,7 +374,10 @@ static const char *environment(const char *name)
 	return secure_getenv(name);
 }
 
-/* What the file says is parsed while the agent does the same. A file that only looks encrypted is told apart later: it costs a question. */
+/*
+ * What the file says is parsed while the agent does the same. A file that only looks encrypted is told apart later: it costs a question, which the
+ * agent counts and logs as a failed one.
+ */
 static void ask_early(struct agent_open *asked, const struct content *c, uint64_t size)
 {
 	struct agent_addr addr;

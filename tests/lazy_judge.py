@@ -1,7 +1,7 @@
 """lazy_judge.py COMMAND…: what the probes of tests/lazy.bats must say.
 
   model PATH BYTES             writes a plain model: big and odd tensors with many small ones between them, about BYTES long
-  layers PATH                  writes a plain model of twelve tensors of 40,000 bytes and a few
+  layers PATH                  writes a plain model of twelve tensors of 40,000 bytes and a few, and an empty one at its end
   firsts FILE                  the offsets of the tensors' first bytes
   compare METHOD WANT GOT      GOT (a probe's lines under the shim) must say what WANT (the same on the plain file) says, but for what
                                lazy_exceptions.txt states for the METHOD
@@ -47,7 +47,7 @@ def model(path, size):
 
 
 def layers(path):
-    write(path, [(f"layer.{i:02}", 40000 + i) for i in range(12)])
+    write(path, [(f"layer.{i:02}", 40000 + i) for i in range(12)] + [("none", 0)])
 
 
 def firsts(path):
