@@ -143,7 +143,6 @@ bool agent_addr_look(struct agent_addr *addr, const char *(*get)(const char *nam
 
 	if (addr_options(addr, get, NULL))
 		return false;
-	addr->wait_s = 0;
 	return sock && *sock ? take_path(addr, sock, NULL) == 0 : find_once(addr, get);
 }
 

@@ -16,6 +16,7 @@
 #define FD_HIGH 512 /* out of the way of hosts that close or reuse low numbers */
 #define RETRY_MS 50
 #define EARLY_MS 250 /* for sending what is asked early: an agent that does not read is met again, and waited for, in its time */
+#define OPEN_JSON 80 /* bytes that an open's JSON takes at most */
 #define PERSON_RETRY_MS 250 /* the agent has kept us waiting already */
 
 #define PATH_TEXT(addr) TEXT((addr)->path, strlen((addr)->path))
@@ -460,28 +461,21 @@ static bool without_keys(const struct agent_addr *addr)
 	return f.seen & 1u << HAS_SETS && f.sets == 0;
 }
 
-/* What an open asks. */
-struct open_text {
-	char json[80];
-};
-
-static struct open_text open_text(uint64_t size)
+static void put_open(char json[OPEN_JSON], uint64_t size)
 {
-	struct open_text t;
-
-	snprintf(t.json, sizeof t.json, "{\"v\":%d,\"op\":\"open\",\"size\":%llu}", WIRE_VERSION, (unsigned long long)size);
-	return t;
+	snprintf(json, OPEN_JSON, "{\"v\":%d,\"op\":\"open\",\"size\":%llu}", WIRE_VERSION, (unsigned long long)size);
 }
 
 void agent_open_begin(struct agent_open *o, const struct agent_addr *addr, const uint8_t *raw, size_t len, uint64_t size)
 {
-	struct open_text t = open_text(size);
 	struct exchange x = { dial(addr), clock_ms() + EARLY_MS };
+	char json[OPEN_JSON];
 
 	o->fd = -1;
 	if (x.fd < 0)
 		return;
-	if (check_peer(addr, x.fd, &o->pid, NULL) == 0 && fits(t.json, len) && send_request(&x, t.json, raw, len) == 0)
+	put_open(json, size);
+	if (check_peer(addr, x.fd, &o->pid, NULL) == 0 && fits(json, len) && send_request(&x, json, raw, len) == 0)
 		o->fd = x.fd;
 	else
 		sys_close(x.fd);
@@ -532,10 +526,12 @@ int agent_open(const struct agent_addr *addr, const uint8_t *raw, size_t len, ui
                struct err *err)
 {
 	struct err why = { 0 };
+	char json[OPEN_JSON];
 	struct fields f;
 	int r;
 
-	if (exchange_open(addr, open_text(size).json, raw, len, begun, reply, &f, &why)) {
+	put_open(json, size);
+	if (exchange_open(addr, json, raw, len, begun, reply, &f, &why)) {
 		/* An application knows ENOKEY, EKEYREJECTED and EBADMSG: an agent in trouble is an agent that has no key. */
 		if (why.code == ERR_SYSTEM && why.sys_errno != ENOMEM)
 			return err_set(err, ERR_NOKEY, "%s", why.text);

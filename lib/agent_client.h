@@ -35,7 +35,7 @@ struct agent_addr {
  */
 int agent_addr_find(struct agent_addr *addr, const char *(*get)(const char *name), struct err *err);
 
-/* The same at once: false where agent_addr_find() would wait or fail. addr->wait_s is 0. */
+/* The same at once: false where agent_addr_find() would wait or fail. */
 bool agent_addr_look(struct agent_addr *addr, const char *(*get)(const char *name));
 
 /* Where ct-agent binds by default: the first whose folder is there. Creates $HOME/.ct (0700) if that is the one. */
